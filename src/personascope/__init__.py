@@ -1,0 +1,1 @@
+"""personascope: persona vectors, from a trait's description to its path through training."""

@@ -1,0 +1,58 @@
+"""Engines: what speaks and is read.
+
+Owns: the :class:`Engine` protocol. The one law: a batch in, as many answers out, in the same order; how an
+engine batches is its secret. ``tests/contract/engine_laws.py`` holds every engine to the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+from personascope.lineages import Checkpoint
+from personascope.records import Readings, Request, Response
+from personascope.traits import Prompt
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """A checkpoint that can be asked and read.
+
+    Opening one costs no weights: they load on the first call of ``generate`` or ``read``. ``identity`` is what,
+    beside checkpoint and request, can change an answer: engine, sampler version, dtype, quantisation.
+    """
+
+    @property
+    def checkpoint(self) -> Checkpoint: ...
+
+    @property
+    def identity(self) -> Mapping[str, str]: ...
+
+    @property
+    def last_layer(self) -> int:
+        """The number of blocks: layers run from 0 (after the embedding) to this. Known without weights."""
+        ...
+
+    @property
+    def hidden_size(self) -> int:
+        """The width of the residual stream. Known without weights."""
+        ...
+
+    def render(self, prompt: Prompt) -> str:
+        """The text the model sees for a prompt: needs the tokenizer, no weights."""
+        ...
+
+    def generate(self, requests: Sequence[Request]) -> list[Response]:
+        """One response per request, in order. Requests may differ in text, sampling, draw and edits."""
+        ...
+
+    def read(self, responses: Sequence[Response]) -> Readings:
+        """Mean activations of each response, under the edits of its own request. One row per response."""
+        ...
+
+    def close(self) -> None:
+        """Frees the weights. The engine loads them again if it is used again."""
+        ...
+
+
+OpenEngine = Callable[[Checkpoint], Engine]

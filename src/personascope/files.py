@@ -1,0 +1,75 @@
+"""TOML files into frozen values.
+
+Owns: reading a trait, lineage or study file into its dataclass. The one law: an unknown key is an error
+that names the nearest known one, and every problem of a file is reported in one line with the file's name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+from personascope.errors import PersonascopeError, nearest
+
+Value = TypeVar("Value")
+
+
+def bundled(kind: str) -> dict[str, Path]:
+    """The files of one kind that ship with the package, by name (``"assistant/evil"`` for subfolders)."""
+    root = Path(str(resources.files("personascope"))) / "data" / kind
+    return {path.relative_to(root).with_suffix("").as_posix(): path for path in sorted(root.rglob("*.toml"))}
+
+
+def read_toml(path: Path, *, error: type[PersonascopeError]) -> dict[str, Any]:
+    """The table a TOML file holds.
+
+    Raises:
+        error: if there is no such file, or it is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise error(f"{path}: no such file; check the path, or give the name of a bundled one") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as problem:
+        raise error(f"{path}: not a readable TOML file ({problem}); mend it and run again") from None
+
+
+def value_of(table: dict[str, Any], kind: type[Value], *, source: str, error: type[PersonascopeError]) -> Value:
+    """A table validated into a frozen dataclass, extra keys forbidden at every depth.
+
+    Raises:
+        error: naming the source, the place in the table, and the nearest known key.
+    """
+    import pydantic  # deferred: `import personascope` and `--help` stay fast
+
+    try:
+        return pydantic.TypeAdapter(kind).validate_python(table)
+    except pydantic.ValidationError as problem:
+        first = problem.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+            known = _keys_beside(kind, first["loc"])
+            raise error(f"{source}: unknown key '{place}'; {nearest(str(first['loc'][-1]), known)}") from None
+        said = first["msg"].removeprefix("Value error, ")
+        more = f" (and {problem.error_count() - 1} more)" if problem.error_count() > 1 else ""
+        raise error(f"{source}: {place}: {said}{more}") from None
+
+
+def _keys_beside(kind: type, place: tuple[int | str, ...]) -> list[str]:
+    """The keys allowed where an unknown one was found: walks the dataclass fields down the place."""
+    import typing
+
+    here: Any = kind
+    for part in place[:-1]:
+        inner = typing.get_type_hints(here).get(str(part)) if dataclasses.is_dataclass(here) else here
+        here = next((each for each in _walk(inner) if dataclasses.is_dataclass(each)), here)
+    return [field.name for field in dataclasses.fields(here)] if dataclasses.is_dataclass(here) else []
+
+
+def _walk(hint: Any) -> list[Any]:
+    import typing
+
+    return [hint] + [deep for part in typing.get_args(hint) for deep in _walk(part)]

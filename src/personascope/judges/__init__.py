@@ -1,0 +1,28 @@
+"""Judges: what scores.
+
+Owns: the :class:`Judge` protocol. The one law: a batch of cases in, as many verdicts out, in the same order,
+and a case that cannot be scored is a verdict that says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from personascope.records import Case, Verdict
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """Scores answers. ``name`` is the model snapshot and every setting that changes what is said: part of the key."""
+
+    @property
+    def name(self) -> str: ...
+
+    def score(self, cases: Sequence[Case]) -> list[Verdict]:
+        """One verdict per case, in order."""
+        ...
+
+    def reread(self, case: Case, verdict: Verdict) -> Verdict:
+        """The same words under this judge's present reading rule: asks nobody, costs nothing."""
+        ...

@@ -1,0 +1,223 @@
+"""What is asked and what comes back: every stop of the data's way, as a frozen value.
+
+Owns: sampling, edits, requests, responses, readings, cases, verdicts, answers, pairs and the bar they clear.
+The one law: a value says all that its question depended on, and absence is a value with a reason.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from personascope.errors import EngineError, StudyError, VectorError
+from personascope.identity import annotation, digest_of
+from personascope.traits import Rubric
+
+Where = Literal["response", "prompt", "all"]
+Span = Literal["response", "prompt", "last_prompt"]
+Outcome = Literal["scored", "refused", "unreadable", "unasked"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How responses are drawn.
+
+    ``temperature`` 0 is greedy. ``draws`` is how many responses each prompt gets; it is annotation, because the
+    third draw is the same whether five or ten were asked for. Defaults: tracing study §1.3.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    max_tokens: int = 64
+    temperature: float = 0.5
+    top_p: float = 1.0
+    repetition_penalty: float = 1.1
+    seed: int = 0
+    draws: int = annotation(3)
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1 or self.draws < 1:
+            raise StudyError(f"max_tokens {self.max_tokens} and draws {self.draws} must each be 1 or more")
+        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.repetition_penalty <= 0:
+            raise StudyError(
+                f"temperature {self.temperature} must be 0 or more, top_p {self.top_p} in (0, 1], "
+                f"and repetition_penalty {self.repetition_penalty} above 0"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """The array that is added to the residual stream: a direction ``[hidden]``, a layer, and where.
+
+    ``layer`` counts the residual stream: 0 after the embedding, k after block k. ``where`` is ``"response"``
+    (from the last prompt token on, the position that predicts the first response token), ``"prompt"`` (every
+    prompt position) or ``"all"``. Engines know no coefficients: the array is added as it is.
+    """
+
+    direction: Float[np.ndarray, "hidden"]
+    layer: int
+    where: Where = "response"
+
+    def __post_init__(self) -> None:
+        fixed = np.array(self.direction, dtype=np.float32)
+        if fixed.ndim != 1 or not np.isfinite(fixed).all():
+            raise VectorError(
+                f"an edit needs one finite direction [hidden], this one is {fixed.shape}: check the vector"
+            )
+        fixed.flags.writeable = False
+        object.__setattr__(self, "direction", fixed)
+
+    @functools.cached_property
+    def identity(self) -> dict[str, Any]:
+        """The edit's bytes, layer and place: hashed once, however many requests share it."""
+        return {"direction": digest_of(self.direction), "layer": self.layer, "where": self.where}
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What one response depends on, beside the engine that gives it: the key of a response."""
+
+    text: str
+    sampling: Sampling
+    draw: int = 0
+    edits: tuple[Edit, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Response:
+    """What a model said: every token of prompt and response, and the count at which the response starts.
+
+    ``tokens`` holds no end-of-text token; ``finish`` says whether the model ended (``"stop"``) or ran out of
+    tokens (``"length"``). An empty response has ``len(tokens) == response_start``.
+    """
+
+    request: Request
+    tokens: tuple[int, ...]
+    response_start: int
+    text: str
+    finish: Literal["stop", "length"]
+    key: str = annotation("")
+
+    @property
+    def length(self) -> int:
+        """How many tokens the response has."""
+        return len(self.tokens) - self.response_start
+
+
+@dataclass(frozen=True, eq=False)
+class Readings:
+    """Mean activations of responses, one row per response and layer 0 to the last.
+
+    ``response``, ``prompt`` and ``last_prompt`` are means over the response tokens, the prompt tokens and the
+    last prompt token; ``norms`` is the mean L2 norm of the residual stream over the response tokens. An empty
+    response reads NaN in ``response`` and ``norms``. Disposable: the same model gives them again.
+    """
+
+    response: Float[np.ndarray, "response layer hidden"]
+    prompt: Float[np.ndarray, "response layer hidden"]
+    last_prompt: Float[np.ndarray, "response layer hidden"]
+    norms: Float[np.ndarray, "response layer"]
+
+    def __len__(self) -> int:
+        return len(self.norms)
+
+    def span(self, span: Span) -> Float[np.ndarray, "response layer hidden"]:
+        """The means over one span."""
+        array: np.ndarray = getattr(self, span)
+        return array
+
+    @classmethod
+    def joined(cls, parts: list[Readings]) -> Readings:
+        """Several readings one after another."""
+        if not parts:
+            raise EngineError("there are no readings to join: read at least one response")
+        names = ("response", "prompt", "last_prompt", "norms")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a judge sees: a rubric, a question and an answer. Never the instruction, the model or the arm."""
+
+    rubric: Rubric
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a judge said, and what it means.
+
+    ``score`` is 0 to 100 for ``"scored"`` and NaN otherwise; ``reason`` says why there is none. ``text`` and
+    ``distribution`` (per token position, the top tokens with their log-probabilities) are what was said: a changed
+    rule for reading them costs no new question.
+    """
+
+    outcome: Outcome
+    score: float = math.nan
+    labels: tuple[str, ...] = ()
+    reason: str = ""
+    text: str = ""
+    distribution: tuple[tuple[tuple[str, float], ...], ...] = ()
+    key: str = annotation("")
+
+
+UNASKED = Verdict("unasked", reason="no judge was asked")
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """A response to a question, with what the judge made of it."""
+
+    question: str
+    draw: int
+    response: Response
+    trait: Verdict = UNASKED
+    coherence: Verdict = UNASKED
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A positive and a negative answer to the same question, contrast and draw."""
+
+    positive: Answer
+    negative: Answer
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What a pair must clear, in score points: tracing study §1.5.
+
+    The positive answer scores at least ``trait``, the negative below ``100 - trait``, and both are at least
+    ``coherence`` coherent. A verdict without a score clears no bar. ``Bar(None, None)`` keeps every pair.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    trait: float | None = 50.0
+    coherence: float | None = 50.0
+
+    def fault(self, pair: Pair) -> str:
+        """Why a pair does not clear the bar, in the order the bar is applied; empty if it does."""
+        if not pair.positive.response.length or not pair.negative.response.length:
+            return "empty"
+        if self.trait is not None:
+            scores = (pair.positive.trait.score, pair.negative.trait.score)
+            if any(map(math.isnan, scores)):
+                return "unscored"
+            if scores[0] < self.trait:
+                return "positive_too_low"
+            if scores[1] >= 100 - self.trait:
+                return "negative_too_high"
+        if self.coherence is not None:
+            scores = (pair.positive.coherence.score, pair.negative.coherence.score)
+            if any(map(math.isnan, scores)):
+                return "unscored"
+            if min(scores) < self.coherence:
+                return "incoherent"
+        return ""

@@ -1,0 +1,165 @@
+"""Traits: what is to be found in a model, and how it is asked for and scored.
+
+Owns: :class:`Trait`, :class:`Contrast`, :class:`Rubric`, :class:`Prompt` and :func:`load_trait`. The one
+law: a trait is data. No code anywhere knows a trait's name.
+"""
+
+from __future__ import annotations
+
+import string
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from personascope.errors import TraitError, nearest
+from personascope.files import bundled, read_toml, value_of
+
+Pole = Literal["positive", "negative"]
+QuestionSet = Literal["extraction", "selection", "evaluation"]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a model is asked: a question, and the instruction (if any) that precedes it.
+
+    A base model sees the instruction, a space, and the question; a chat model sees a system and a user turn
+    (tracing study §1.2). The engine renders it, because only the engine knows the tokenizer.
+    """
+
+    question: str
+    instruction: str | None = None
+
+
+@dataclass(frozen=True)
+class Rubric:
+    """The text a judge is given, with ``{question}`` and ``{answer}`` in it, and what it answers with.
+
+    ``kind`` is ``"score"`` (0 to 100) or ``"labels"`` (any of ``labels``). Coherence and facets are rubrics too.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    text: str
+    kind: Literal["score", "labels"] = "score"
+    labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        try:
+            names = [name for _, name, _, _ in string.Formatter().parse(self.text) if name is not None]
+        except ValueError as problem:
+            raise TraitError(f"a rubric's braces do not match ({problem}): write a literal brace as {{{{") from None
+        if sorted(names) != ["answer", "question"]:
+            raise TraitError(
+                f"a rubric must hold {{question}} and {{answer}} once each, this one holds {names}: "
+                "add what is missing, and write a literal brace as {{ or }}"
+            )
+        if (self.kind == "labels") != bool(self.labels):
+            raise TraitError(f"a rubric of kind '{self.kind}' has labels {self.labels}: only 'labels' has them")
+
+    def filled(self, question: str, answer: str) -> str:
+        """The text a judge reads for one answer."""
+        return self.text.format(question=question, answer=answer)
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One pair of instructions: one that asks for the trait, and one that asks for its opposite."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    positive: str
+    negative: str
+
+    def __post_init__(self) -> None:
+        if not self.positive.strip() or not self.negative.strip() or self.positive == self.negative:
+            raise TraitError("a contrast needs two different, non-empty instructions: positive and negative")
+
+
+@dataclass(frozen=True)
+class Trait:
+    """A character trait: contrasting instructions, disjoint question sets, and the rubrics that score it.
+
+    ``form`` says in which kind of text it is elicited: as an assistant, as a described character, ...
+    Source: "Persona Vectors" §2.1 and A.1 (five contrasts, 20 questions to extract with, 20 to evaluate with);
+    "Tracing Persona Vectors" §1.2 for the forms.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    name: str
+    form: str
+    description: str
+    contrasts: tuple[Contrast, ...]
+    extraction_questions: tuple[str, ...]
+    evaluation_questions: tuple[str, ...]
+    rubric: Rubric
+    coherence: Rubric
+    selection_questions: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if not self.contrasts or not self.extraction_questions or not self.evaluation_questions:
+            raise TraitError(f"trait '{self.name}' needs at least one contrast and one question in each set")
+        asked = set(self.evaluation_questions)
+        for name in ("extraction", "selection"):
+            if shared := asked.intersection(self.questions(name)):  # type: ignore[arg-type]
+                raise TraitError(
+                    f"trait '{self.name}': question {min(shared)!r} is in both the {name} and the evaluation set: "
+                    "a vector must not be evaluated on what it was made or chosen with"
+                )
+
+    def questions(self, which: QuestionSet) -> tuple[str, ...]:
+        """One of the question sets. A trait without selection questions selects on its extraction questions."""
+        if which == "selection":
+            return self.selection_questions or self.extraction_questions
+        return self.extraction_questions if which == "extraction" else self.evaluation_questions
+
+    def instructed(self, pole: Pole) -> tuple[Prompt, ...]:
+        """Every extraction question under every instruction of one pole: question-major, as in both papers."""
+        return tuple(
+            Prompt(question, getattr(contrast, pole))
+            for question in self.extraction_questions
+            for contrast in self.contrasts
+        )
+
+    def limited(self, count: int | None) -> Trait:
+        """The same trait with at most ``count`` questions in each set: another trait, with other keys."""
+        if count is None:
+            return self
+        if count < 1:
+            raise TraitError(f"a limit of {count} questions leaves none: give 1 or more")
+        return replace(
+            self,
+            extraction_questions=self.extraction_questions[:count],
+            evaluation_questions=self.evaluation_questions[:count],
+            selection_questions=self.selection_questions[:count],
+        )
+
+
+def load_trait(name: str | Path, *, form: str = "assistant") -> Trait:
+    """A bundled trait by name and form, or the trait in a TOML file.
+
+    Raises:
+        TraitError: if there is no such trait, or the file does not describe one.
+
+    Example:
+        >>> load_trait("evil", form="character").name
+        'evil'
+    """
+    if str(name).endswith(".toml"):
+        path = Path(name)
+    else:
+        known = bundled("traits")
+        wanted = f"{form}/{name}"
+        if wanted not in known:
+            raise TraitError(f"trait '{wanted}' (form/name) is not bundled; {nearest(wanted, known)}, or a .toml file")
+        path = known[wanted]
+    table = read_toml(path, error=TraitError)
+    if "coherence" not in table:
+        table["coherence"] = coherence_rubric(str(table.get("form", form)))
+    return value_of(table, Trait, source=str(path), error=TraitError)
+
+
+def coherence_rubric(form: str) -> dict[str, str]:
+    """The bundled coherence rubric for a form: an answer to a question, or the continuation of a text."""
+    table = read_toml(bundled("rubrics")["coherence"], error=TraitError)
+    return {"text": table["assistant" if form == "assistant" else "continuation"]}
