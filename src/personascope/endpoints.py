@@ -1,0 +1,167 @@
+"""Endpoints that speak the OpenAI protocol: addresses, keys, and what to do when a call fails.
+
+Owns: :class:`Endpoint`, :func:`open_endpoint`, :class:`Retry` and :func:`failure_of`. The one law: nothing else in
+the package reads the environment, and a key is shown nowhere. ``.env.example`` names every variable.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import os
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from personascope.errors import JudgeError, nearest
+
+FailureKind = Literal["again", "case", "door"]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a model is asked, and with which key.
+
+    ``name`` is what the store knows it by; ``base_url`` and ``key`` say how to get there and change no answer. A
+    gateway to the same models therefore needs no name of its own, and other models under the same names do.
+    """
+
+    name: str
+    base_url: str
+    key: str = field(default="", repr=False, compare=False)
+    key_variable: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name.strip() or not self.base_url.startswith(("http://", "https://")):
+            raise JudgeError(
+                f"endpoint '{self.name}' has the address '{self.base_url}': give it a name, and an address that "
+                "starts with http:// or https:// and ends before /chat/completions"
+            )
+
+
+@dataclass(frozen=True)
+class _Provider:
+    base_url: str
+    key_variable: str
+    base_url_variable: str
+    key_needed: bool = True
+
+
+# The addresses have variables of our own: ANTHROPIC_BASE_URL, say, means another protocol to Anthropic's own client.
+_PROVIDERS = {
+    "openai": _Provider("https://api.openai.com/v1", "OPENAI_API_KEY", "PERSONASCOPE_OPENAI_BASE_URL"),
+    "anthropic": _Provider("https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", "PERSONASCOPE_ANTHROPIC_BASE_URL"),
+    "gemini": _Provider(
+        "https://generativelanguage.googleapis.com/v1beta/openai", "GEMINI_API_KEY", "PERSONASCOPE_GEMINI_BASE_URL"
+    ),
+    "deepseek": _Provider("https://api.deepseek.com/v1", "DEEPSEEK_API_KEY", "PERSONASCOPE_DEEPSEEK_BASE_URL"),
+    "local": _Provider(
+        "http://localhost:8000/v1", "PERSONASCOPE_LOCAL_API_KEY", "PERSONASCOPE_LOCAL_BASE_URL", key_needed=False
+    ),
+}
+
+
+def open_endpoint(name: str, *, environment: Mapping[str, str] | None = None) -> Endpoint:
+    """A known endpoint by name, with its key from the environment.
+
+    Raises:
+        JudgeError: if the name is unknown, or the key's variable is not set.
+
+    Example:
+        >>> open_endpoint("openai", environment={"OPENAI_API_KEY": "sk-secret"})
+        Endpoint(name='openai', base_url='https://api.openai.com/v1', key_variable='OPENAI_API_KEY')
+    """
+    if name not in _PROVIDERS:
+        raise JudgeError(f"endpoint '{name}' is unknown; {nearest(name, _PROVIDERS)}, or give an Endpoint of your own")
+    provider = _PROVIDERS[name]
+    variables = os.environ if environment is None else environment
+    key = variables.get(provider.key_variable, "").strip()
+    if not key and provider.key_needed:
+        raise JudgeError(
+            f"endpoint '{name}' needs a key and the variable {provider.key_variable} is not set: "
+            f"export {provider.key_variable}=... and run again (.env.example names all variables)"
+        )
+    base_url = variables.get(provider.base_url_variable, "").strip() or provider.base_url
+    return Endpoint(name, base_url.rstrip("/"), key, provider.key_variable)
+
+
+@dataclass(frozen=True)
+class Retry:
+    """How often to ask again when a call fails for a passing reason, and how long to wait before (seconds).
+
+    Waits double from ``first_wait`` up to ``longest_wait``, each shortened at random by up to half so that callers do
+    not march in step. A server that says how long to wait is obeyed, unless that is longer than ``patience``.
+    """
+
+    tries: int = 6
+    first_wait: float = 1.0
+    longest_wait: float = 30.0
+    patience: float = 300.0
+
+    def __post_init__(self) -> None:
+        if self.tries < 1 or min(self.first_wait, self.longest_wait, self.patience) < 0:
+            raise JudgeError(f"{self} cannot be followed: tries must be 1 or more, and waits not negative")
+
+    def wait(self, failures: int, *, asked: float | None, chance: float) -> float | None:
+        """How long to wait after the n-th failure of a case (1, 2, ...), or None to give up.
+
+        ``asked`` is the wait the server asked for, ``chance`` a random number in [0, 1).
+        """
+        if failures >= self.tries or (asked is not None and asked > self.patience):
+            return None
+        if asked is not None:
+            return asked
+        return min(self.first_wait * 2.0 ** (failures - 1), self.longest_wait) * (1 - chance / 2)
+
+
+def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> float | None:
+    """The seconds a server asks to be left alone, or None: ``retry-after-ms``, or ``Retry-After`` (seconds or a date).
+
+    Header names are looked up as given: pass a mapping that ignores case, or lower-case names.
+    """
+    try:
+        if "retry-after-ms" in headers:
+            return max(0.0, float(headers["retry-after-ms"]) / 1000)
+        if "retry-after" not in headers:
+            return None
+        asked = headers["retry-after"].strip()
+        if asked.replace(".", "", 1).isdecimal():
+            return float(asked)
+        until = email.utils.parsedate_to_datetime(asked).timestamp()
+        return max(0.0, until - (time.time() if now is None else now))
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a call gave no answer.
+
+    ``kind`` is ``"again"`` (a passing fault: ask again), ``"case"`` (this case is not taken; others may be) or
+    ``"door"`` (no case would be taken: the key, the model, or a setting). ``wait`` is what the server asked for.
+    """
+
+    kind: FailureKind
+    reason: str
+    wait: float | None = None
+
+
+_AT_THE_DOOR = ("model_not_found", "invalid_api_key", "insufficient_quota", "billing_hard_limit_reached")
+
+
+def failure_of(
+    status: int, message: str, *, code: str = "", setting: str = "", settings: Collection[str] = (), wait: float | None
+) -> Failure:
+    """What an HTTP error status means for the call, for the case, and for every other case.
+
+    ``code`` and ``setting`` are what the server blames (its error's ``code`` and ``param``); ``settings`` are the names
+    that were sent with every case. A rejected case (400, 403, 413, 422) is blamed on the case only if neither a setting
+    nor the key is.
+    """
+    reason = f"{status}: {' '.join(message.split())[:200]}"
+    if code in _AT_THE_DOOR or status in (401, 402, 404, 405):
+        return Failure("door", reason)
+    if status in (408, 409, 425, 429) or status >= 500:
+        return Failure("again", reason, wait)
+    blamed = setting in settings or code.startswith("unsupported_") or "api key" in message.casefold()
+    return Failure("door" if blamed else "case", reason)
