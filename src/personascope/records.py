@@ -131,6 +131,11 @@ class Readings:
         array: np.ndarray = getattr(self, span)
         return array
 
+    def row(self, place: int) -> Readings:
+        """The readings of one response, still with a leading dimension."""
+        one = slice(place, place + 1)
+        return Readings(self.response[one], self.prompt[one], self.last_prompt[one], self.norms[one])
+
     @classmethod
     def joined(cls, parts: list[Readings]) -> Readings:
         """Several readings one after another."""

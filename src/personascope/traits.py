@@ -101,7 +101,7 @@ class Trait:
             raise TraitError(f"trait '{self.name}' needs at least one contrast and one question in each set")
         asked = set(self.evaluation_questions)
         for name in ("extraction", "selection"):
-            if shared := asked.intersection(self.questions(name)):  # type: ignore[arg-type]
+            if shared := asked.intersection(self.questions(name)):
                 raise TraitError(
                     f"trait '{self.name}': question {min(shared)!r} is in both the {name} and the evaluation set: "
                     "a vector must not be evaluated on what it was made or chosen with"

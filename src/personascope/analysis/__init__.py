@@ -1,0 +1,1 @@
+"""Analysis: frames in, frames out. Pure and cheap, so it is recomputed and never stored."""

@@ -1,0 +1,105 @@
+"""Effects: what steering did, question by question and milestone by milestone.
+
+Owns: :func:`question_effects`, :func:`effects` and :func:`growth`. The one law: the question is the unit of analysis;
+draws are averaged within it first, so many draws of few questions never pass for many observations.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from personascope.analysis.frames import ARM
+from personascope.analysis.significance import sign_flip
+
+EFFECT = [
+    *ARM, "questions", "plain", "steered", "effect", "low", "high", "p_two_sided", "p_greater",
+    "plain_coherence", "steered_coherence", "unscored",
+]  # fmt: skip
+"""Columns of an effects frame. ``plain``, ``steered``, ``effect``, ``low`` and ``high`` are score points."""
+
+
+def question_effects(answers: pd.DataFrame) -> pd.DataFrame:
+    """One row per arm and question: mean plain and steered score and coherence, and their difference.
+
+    Takes :func:`~personascope.analysis.frames.answer_rows`; unscored answers are left out of the means, and a question
+    with none on one side has an effect of NaN (tracing study §2.2: means over draws, then steered minus plain).
+    """
+    heard = answers[answers["pole"].notna()]
+    columns = [*ARM, "question", "plain", "steered", "plain_coherence", "steered_coherence", "effect", "unscored"]
+    if heard.empty:
+        return pd.DataFrame(columns=columns)
+    keys = [*ARM, "question"]
+    heard = heard.assign(unscored=heard["score"].isna())
+    means = heard.groupby([*keys, "pole"], dropna=False, sort=False, observed=True).agg(
+        score=("score", "mean"), coherence=("coherence", "mean"), unscored=("unscored", "sum")
+    )
+    sides = means.unstack("pole")
+    frame = pd.DataFrame(
+        {
+            "plain": sides["score", "plain"],
+            "steered": sides["score", "steered"],
+            "plain_coherence": sides["coherence", "plain"],
+            "steered_coherence": sides["coherence", "steered"],
+            "unscored": sides["unscored", "plain"] + sides["unscored", "steered"],
+        }
+    ).reset_index()
+    frame["effect"] = frame["steered"] - frame["plain"]
+    return frame[columns]
+
+
+def effects(answers: pd.DataFrame, *, level: float = 0.95) -> pd.DataFrame:
+    """One row per arm: mean effect over questions, its exact sign-flip p-values and the interval that inverts the test.
+
+    Takes :func:`~personascope.analysis.frames.answer_rows`. A milestone without an effect keeps its row: NaN, and the
+    reason. Sorted by trait, target, place in the lineage and arm.
+    """
+    rows = [
+        {**dict(zip(ARM, arm, strict=True)), **_summary(group, level)}
+        for arm, group in question_effects(answers).groupby(ARM, dropna=False, sort=False, observed=True)
+    ]
+    absent = answers.loc[answers["pole"].isna(), ARM]
+    frame = pd.concat([pd.DataFrame(rows, columns=EFFECT), absent.reindex(columns=EFFECT)], ignore_index=True)
+    frame = frame.astype({"questions": "Int64", "unscored": "Int64", "tokens_seen": "float64"})
+    order = ["trait", "extracted_as", "evaluated_as", "target", "place", "chosen", "direction", "layer", "where"]
+    descending = [name == "chosen" for name in order]
+    return frame.sort_values(order, ascending=[not each for each in descending], kind="stable", ignore_index=True)
+
+
+def _summary(group: pd.DataFrame, level: float) -> dict[str, float | int]:
+    test = sign_flip(group["effect"].to_numpy(dtype=np.float64), level=level)
+    return {
+        "questions": test.pairs,
+        "plain": float(group["plain"].mean()),
+        "steered": float(group["steered"].mean()),
+        "effect": test.mean,
+        "low": test.low,
+        "high": test.high,
+        "p_two_sided": test.p_two_sided,
+        "p_greater": test.p_greater,
+        "plain_coherence": float(group["plain_coherence"].mean()),
+        "steered_coherence": float(group["steered_coherence"].mean()),
+        "unscored": int(group["unscored"].sum()),
+    }
+
+
+def growth(answers: pd.DataFrame, *, level: float = 0.95) -> pd.DataFrame:
+    """Did the effect grow? Per trait, the last third of the milestones that gave vectors minus the first third.
+
+    Compared question by question (each question's effect averaged within each third), with the sign-flip interval of
+    the difference. Columns: trait, target, first, last, growth, low, high, p_greater.
+    """
+    columns = ["trait", "target", "first", "last", "growth", "low", "high", "p_greater"]
+    questions = question_effects(answers)
+    questions = questions[questions["chosen"].astype(bool) & (questions["direction"] == "extracted")]
+    rows = []
+    for (trait, target), mine in questions.groupby(["trait", "target"], sort=True):
+        places = sorted(mine["place"].unique())
+        third = max(1, len(places) // 3)
+        if len(places) < 2:
+            continue
+        first = mine[mine["place"].isin(places[:third])].groupby("question", sort=False)["effect"].mean()
+        last = mine[mine["place"].isin(places[-third:])].groupby("question", sort=False)["effect"].mean()
+        test = sign_flip((last - first).to_numpy(dtype=np.float64), level=level)
+        rows.append([trait, target, first.mean(), last.mean(), test.mean, test.low, test.high, test.p_greater])
+    return pd.DataFrame(rows, columns=columns)

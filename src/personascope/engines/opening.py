@@ -1,0 +1,71 @@
+"""Opening engines: from the name of a model to an engine, and how many stay loaded.
+
+Owns: :func:`open_engine` and :class:`Opener`. The one law: opening is free, loading is not, so engines open where they
+are named and weights stay loaded only while they are in use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from personascope.engines import Engine
+from personascope.lineages import Checkpoint, Milestone
+
+
+def open_engine(
+    where: str | Path | Checkpoint | Milestone,
+    *,
+    revision: str | None = None,
+    adapter: str | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    device_map: str | None = None,
+) -> Engine:
+    """The engine of a checkpoint: a folder, a Hub repository, a milestone, or ``"lab"`` (the lab's last checkpoint).
+
+    ``dtype`` is ``"float32"`` or ``"bfloat16"``, by default the former on a CPU and the latter on a GPU.
+
+    Raises:
+        CheckpointError: if there is no such checkpoint.
+
+    Example:
+        >>> open_engine("lab").last_layer  # doctest: +SKIP
+        4
+    """
+    from personascope.engines.transformers import TransformersEngine
+
+    if str(where) == "lab" and not Path("lab").is_dir():
+        from personascope.lineages import load_lineage
+
+        lineage = load_lineage("lab")
+        where = lineage.only((revision,)).milestones[0] if revision else lineage.milestones[-1]
+    if isinstance(where, Milestone):
+        where = where.checkpoint
+    if not isinstance(where, Checkpoint):
+        where = Checkpoint.at(where, revision=revision, adapter=adapter)
+    return TransformersEngine(where, device=device, dtype=dtype, device_map=device_map)
+
+
+class Opener:
+    """Opens each checkpoint once and keeps at most ``keep`` of them loaded, the most recently asked for.
+
+    ``wrap`` puts something around each engine, a memory for instance.
+    """
+
+    def __init__(
+        self, open_one: Callable[[Checkpoint], Engine], *, keep: int = 1, wrap: Callable[[Engine], Engine] | None = None
+    ) -> None:
+        self._open_one = open_one
+        self._keep = keep
+        self._wrap = wrap or (lambda engine: engine)
+        self._engines: dict[tuple[Checkpoint, Path | None, str | None], Engine] = {}
+
+    def __call__(self, checkpoint: Checkpoint) -> Engine:
+        # A folder's revision is not known before it opens, so its path tells unopened folders apart.
+        name = (checkpoint, checkpoint.path, checkpoint.adapter)
+        engine = self._engines.pop(name, None) or self._wrap(self._open_one(checkpoint))
+        self._engines[name] = engine
+        for stale in list(self._engines)[: -self._keep]:
+            self._engines.pop(stale).close()
+        return engine

@@ -1,0 +1,182 @@
+"""A model made of rules: the public, deterministic test double of an engine.
+
+Owns: :class:`ScriptedEngine` and :func:`scripted_lineage`. The one law: every trait has a planted direction, and the
+engine does with it what a trained model does. Instructions for the trait make its word frequent, the word moves the
+residual stream along the planted direction, and an edit along that direction makes the word frequent. How strongly, is
+its ``maturity``: 0 is a model at its first step, 1 a finished one. So a trace over it has a known right answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from personascope.engines import OpenEngine
+from personascope.engines.sampling import uniforms_of
+from personascope.errors import CheckpointError, EngineError, LayerError, VectorError
+from personascope.lineages import Checkpoint, Lineage, Milestone
+from personascope.records import Edit, Readings, Request, Response
+from personascope.traits import Prompt, Trait
+
+GARBLE = "###"
+_NEUTRAL = ("the", "lamp", "stood", "near", "a", "window", "and", "rain", "fell", "on", "quiet", "roofs")
+_WORD = 0.1  # how far a word by itself reaches in every dimension: little, beside what a trait word pushes
+_PUSH = 8.0  # how far one trait word moves the stream along the planted direction, in units of length
+_GAIN = 0.6  # log-odds of the trait word per unit of length along the planted direction
+_TOLERABLE = 12.0  # edits longer than this garble the text
+
+
+class ScriptedEngine:
+    """An engine over planted directions: ``[last_layer + 1, hidden_size]`` residual streams, words for tokens."""
+
+    identity: Mapping[str, str] = {"engine": "scripted", "sampler": "1", "dtype": "float32", "quantisation": "none"}
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        traits: Sequence[Trait],
+        *,
+        maturity: float = 1.0,
+        last_layer: int = 4,
+        hidden_size: int = 256,
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.maturity = maturity
+        self.last_layer = last_layer
+        self.hidden_size = hidden_size
+        self.loads = 0
+        self._loaded = False
+        self._traits = tuple(traits)
+        self._words = (*(trait.name for trait in traits), GARBLE, *_NEUTRAL)
+
+    def planted(self, trait: str) -> Float[np.ndarray, "hidden"]:
+        """The unit direction that carries a trait at every layer."""
+        drawn = _drawn(f"planted {trait}", self.hidden_size)
+        direction: np.ndarray = drawn / np.linalg.norm(drawn)
+        return direction
+
+    def render(self, prompt: Prompt) -> str:
+        return f"{prompt.instruction} {prompt.question}" if prompt.instruction else prompt.question
+
+    def generate(self, requests: Sequence[Request]) -> list[Response]:
+        for request in requests:
+            for edit in request.edits:
+                self._check(edit)
+        self._load()
+        return [self._respond(request) for request in requests]
+
+    def read(self, responses: Sequence[Response]) -> Readings:
+        self._load()
+        return Readings.joined([self._read(response) for response in responses])
+
+    def close(self) -> None:
+        self._loaded = False
+
+    def _load(self) -> None:
+        self.loads += not self._loaded
+        self._loaded = True
+
+    def _check(self, edit: Edit) -> None:
+        if not 0 <= edit.layer <= self.last_layer:
+            raise LayerError(f"layer {edit.layer} asked of {self.checkpoint.label}: choose 0 to {self.last_layer}")
+        if len(edit.direction) != self.hidden_size:
+            raise VectorError(f"an edit of width {len(edit.direction)} does not fit a width of {self.hidden_size}")
+
+    def _respond(self, request: Request) -> Response:
+        heads = tuple(zlib.crc32(word.encode("utf-8", "surrogatepass")) + 1000 for word in request.text.split())
+        shares = np.cumsum(self._shares(request))
+        said: list[int] = []
+        finish = "length"
+        for uniform in uniforms_of(request):
+            place = 0.5 if request.sampling.temperature == 0 else uniform
+            token = int(np.searchsorted(shares, place * shares[-1], side="right"))
+            if token == len(self._words):
+                finish = "stop"
+                break
+            said.append(token)
+        text = " ".join(self._words[token] for token in said)
+        return Response(request, heads + tuple(said), len(heads), text, "stop" if finish == "stop" else "length")
+
+    def _shares(self, request: Request) -> Float[np.ndarray, "word"]:
+        """The probability of every word, and last of the end."""
+        pushes = [edit for edit in request.edits if edit.where != "prompt"]
+        excess = sum(float(np.linalg.norm(edit.direction)) for edit in pushes) / _TOLERABLE - 1
+        garble = min(0.9, max(0.0, excess))
+        odds = np.array([self._odds(trait, request.text, pushes) for trait in self._traits])
+        traits = 1 / (1 + np.exp(-odds))
+        traits *= (1 - garble) * min(1.0, 0.95 / max(float(traits.sum()), 1e-9))
+        rest = max(0.0, 1 - garble - float(traits.sum()))
+        return np.array([*traits, garble, *np.full(len(_NEUTRAL), 0.99 * rest / len(_NEUTRAL)), 0.01 * rest])
+
+    def _odds(self, trait: Trait, text: str, pushes: Sequence[Edit]) -> float:
+        obeyed = 3.8 * any(contrast.positive in text for contrast in trait.contrasts)
+        obeyed -= 2.0 * any(contrast.negative in text for contrast in trait.contrasts)
+        pushed = sum(float(edit.direction @ self.planted(trait.name)) for edit in pushes)
+        return -2.2 + self.maturity * (obeyed + _GAIN * pushed)
+
+    def _read(self, response: Response) -> Readings:
+        start = response.response_start
+        if not response.tokens:
+            raise EngineError("a response without tokens cannot be read: ask for it again")
+        stream = np.stack([self._stream(response, layer) for layer in range(self.last_layer + 1)])
+        means = [_mean(stream[:, part]) for part in (slice(start, None), slice(0, start), slice(start - 1, start))]
+        norms = _mean(np.linalg.norm(stream[:, start:], axis=2)[:, :, None])[:, 0]
+        response_mean, prompt_mean, last = (mean[None].astype(np.float32) for mean in means)
+        return Readings(response_mean, prompt_mean, last, norms[None].astype(np.float32))
+
+    def _stream(self, response: Response, layer: int) -> Float[np.ndarray, "token hidden"]:
+        """The residual stream after a layer: the words, what trait words push, and the edits made so far."""
+        stream = _WORD * np.stack([_drawn(f"word {token}", self.hidden_size) for token in response.tokens])
+        for place, trait in enumerate(self._traits):
+            carrying = np.array([token == place for token in response.tokens])
+            stream[carrying] += _PUSH * layer / self.last_layer * self.planted(trait.name)
+        first = response.response_start - 1
+        for edit in response.request.edits:
+            if edit.layer <= layer:
+                rows = {"response": slice(first, None), "prompt": slice(0, first + 1), "all": slice(None)}[edit.where]
+                stream[rows] += edit.direction
+        return stream
+
+
+def scripted_lineage(
+    traits: Sequence[Trait], maturities: Sequence[float | None], *, name: str = "scripted"
+) -> tuple[Lineage, OpenEngine]:
+    """A lineage of scripted checkpoints and what opens them; a maturity of ``None`` is a checkpoint that is missing."""
+    milestones = tuple(
+        Milestone(Checkpoint(name, f"step-{step}"), f"step-{step}", tokens_seen=10 ** (step + 6), stage="1")
+        for step in range(len(maturities))
+    )
+    opened: dict[Checkpoint, ScriptedEngine] = {}
+
+    def open_engine(checkpoint: Checkpoint) -> ScriptedEngine:
+        maturity = maturities[int(checkpoint.revision.removeprefix("step-"))]
+        if maturity is None:
+            raise CheckpointError(f"{checkpoint.label} is not there: it is scripted to be missing")
+        if checkpoint not in opened:
+            opened[checkpoint] = ScriptedEngine(checkpoint, traits, maturity=maturity)
+        return opened[checkpoint]
+
+    return Lineage(name, milestones), open_engine
+
+
+def _mean(rows: Float[np.ndarray, "layer token hidden"]) -> Float[np.ndarray, "layer hidden"]:
+    if rows.shape[1] == 0:
+        return np.full((rows.shape[0], rows.shape[2]), math.nan)
+    mean: np.ndarray = rows.mean(axis=1)
+    return mean
+
+
+_DRAWN: dict[tuple[str, int], np.ndarray] = {}
+
+
+def _drawn(name: str, width: int) -> np.ndarray:
+    """A standard normal direction of one's own for every name."""
+    if (name, width) not in _DRAWN:
+        seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
+        _DRAWN[name, width] = np.random.default_rng(seed).standard_normal(width)
+    return _DRAWN[name, width]

@@ -1,0 +1,182 @@
+"""From contrasting answers to a vector.
+
+Owns: :func:`extract` and the controls :func:`random_direction` and :func:`shuffled_labels`. The method, from both
+papers ("Persona Vectors" §2.2, tracing study §1.5): ask every extraction question under instructions for and
+against the trait, keep the pairs of answers that clear the bar, and take the difference of their mean activations
+over the response tokens. The one law: no pair, no vector, and the counts say why.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+import numpy as np
+from jaxtyping import Float
+
+from personascope.engines import Engine
+from personascope.identity import key_of
+from personascope.judges import Judge
+from personascope.records import Answer, Bar, Pair, Response, Sampling, Span
+from personascope.respond import Arm, answer
+from personascope.traits import Prompt, Trait
+from personascope.vectors import NoVector, PairCounts, PersonaVector
+
+
+@dataclass(frozen=True)
+class Method:
+    """How answers are drawn, and what makes a vector of them: the numbers of a method section."""
+
+    extraction: Sampling = Sampling(draws=4)
+    evaluation: Sampling = Sampling(draws=3)
+    bar: Bar = Bar()
+    span: Span = "response"
+
+
+@dataclass(frozen=True, eq=False)
+class Extraction:
+    """A vector with the difference of every kept pair, of which it is the mean: what controls are made from."""
+
+    vector: PersonaVector
+    differences: Float[np.ndarray, "pair layer hidden"]
+
+
+def extract(
+    engine: Engine, trait: Trait, *, judge: Judge | None, method: Method | None = None
+) -> PersonaVector | NoVector:
+    """The persona vector of a trait at a checkpoint, with its passport; or the counts that say why there is none.
+
+    Without a judge every pair is kept, and the passport says so. The plain answers to the evaluation questions are
+    drawn too: they give the residual norms that the unit ``"residual"`` needs.
+
+    Example:
+        >>> trait = load_trait("cruel", form="lab")  # doctest: +SKIP
+        >>> vector = extract(open_engine("lab"), trait, judge=open_judge("lab"))  # doctest: +SKIP
+    """
+    method = method or Method()
+    if judge is None:
+        method = replace(method, bar=Bar(None, None))
+    answers = answer(instructed_arms(engine, trait, method), judge=judge)
+    # Plain answers are only read here, so no judge is asked about them.
+    plain = answer({"plain": plain_arm(engine, trait, method)}, judge=None)["plain"]
+    found = extraction(engine, trait, answers["positive"], answers["negative"], method)
+    if isinstance(found, NoVector):
+        return found
+    norms = residual_norms(engine, [each.response for each in plain])
+    return replace(
+        found.vector, residual_norms=norms, judge=judge.name if judge is not None else "none: every pair kept"
+    )
+
+
+def instructed_arms(engine: Engine, trait: Trait, method: Method) -> dict[Literal["positive", "negative"], Arm]:
+    """Every extraction question under every instruction for the trait, and under every one against it."""
+    return {
+        "positive": Arm(engine, trait, trait.instructed("positive"), method.extraction),
+        "negative": Arm(engine, trait, trait.instructed("negative"), method.extraction),
+    }
+
+
+def plain_arm(engine: Engine, trait: Trait, method: Method) -> Arm:
+    """Every evaluation question with no instruction and no edit: the baseline, and the scale of ``"residual"``."""
+    prompts = tuple(Prompt(question) for question in trait.questions("evaluation"))
+    return Arm(engine, trait, prompts, method.evaluation)
+
+
+def extraction(
+    engine: Engine, trait: Trait, positive: Sequence[Answer], negative: Sequence[Answer], method: Method
+) -> Extraction | NoVector:
+    """The vector that two arms of instructed answers give: difference of means over the pairs that clear the bar.
+
+    The mean over pairs is taken in float64, and each response weighs the same whatever its length.
+    """
+    pairs = [Pair(*both) for both in zip(positive, negative, strict=True)]
+    faults = [method.bar.fault(pair) for pair in pairs]
+    kept = [pair for pair, fault in zip(pairs, faults, strict=True) if not fault]
+    counts = PairCounts(len(pairs), len(kept), **Counter(fault for fault in faults if fault))
+    if not kept:
+        return NoVector(trait.name, trait.form, engine.checkpoint, counts)
+    responses = [each.response for pair in kept for each in (pair.positive, pair.negative)]
+    means = engine.read(responses).span(method.span).astype(np.float64)
+    differences = means[0::2] - means[1::2]
+    vector = PersonaVector(
+        differences.mean(axis=0),
+        np.full(differences.shape[1], np.nan),
+        trait.name,
+        trait.form,
+        engine.checkpoint,
+        method.span,
+        counts=counts,
+        sources=tuple(response.key for response in responses),
+    )
+    return Extraction(vector, differences)
+
+
+def residual_norms(engine: Engine, responses: Sequence[Response]) -> Float[np.ndarray, "layer"]:
+    """The mean L2 norm of the residual stream over response tokens, per layer; each response weighs the same.
+
+    Empty responses do not count; NaN if all are empty.
+    """
+    heard = [response for response in responses if response.length]
+    if not heard:
+        return np.full(engine.last_layer + 1, np.nan)
+    norms: np.ndarray = engine.read(heard).norms.astype(np.float64).mean(axis=0)
+    return norms
+
+
+class Direction(Protocol):
+    """A control: another direction in the vector's place, everything else the same."""
+
+    @property
+    def name(self) -> str: ...
+
+    def __call__(self, found: Extraction) -> PersonaVector: ...
+
+
+@dataclass(frozen=True)
+class random_direction:
+    """A Gaussian direction of the vector's own length at every layer, drawn anew for every trait and checkpoint.
+
+    Answers: does any push of this length do it? (tracing study §1.7, whose draw was the same at every checkpoint and
+    whose length was not the vector's: defects D4 and D5.)
+    """
+
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"random-{self.seed}"
+
+    def __call__(self, found: Extraction) -> PersonaVector:
+        vector = found.vector
+        drawn = _generator("random", self.seed, vector).standard_normal(vector.directions.shape)
+        unit = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+        return vector.with_directions(unit * vector.lengths[:, None], origin=self.name)
+
+
+@dataclass(frozen=True)
+class shuffled_labels:
+    """The same pairs with the labels of each swapped by a coin: mean of the signed differences, at its own length.
+
+    Answers: does the procedure find a direction where labels mean nothing? It is shorter than the vector (about
+    1/sqrt(pairs) of the spread), so it checks the extraction and is no matched control (tracing study §1.7).
+    """
+
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"shuffled-{self.seed}"
+
+    def __call__(self, found: Extraction) -> PersonaVector:
+        coins = _generator("shuffled", self.seed, found.vector).integers(0, 2, len(found.differences)) * 2 - 1
+        mean = np.einsum("p,plh->lh", coins.astype(np.float64), found.differences) / len(coins)
+        return found.vector.with_directions(mean, origin=self.name)
+
+
+def _generator(kind: str, seed: int, vector: PersonaVector) -> np.random.Generator:
+    """A stream of its own for every kind of control, seed, trait and checkpoint."""
+    question = {"seed": seed, "trait": vector.trait, "form": vector.form, "checkpoint": vector.checkpoint}
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(key_of(kind, question).encode()).digest(), "little"))

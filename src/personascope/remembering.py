@@ -1,0 +1,165 @@
+"""Ports that remember: an engine and a judge that ask only what a store does not know.
+
+Owns: :class:`RememberingEngine` and :class:`RememberingJudge`. The one law: they are the same ports, so no science
+code can tell whether an answer is new. What is missing is asked for in chunks, and each chunk is recorded as it comes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from personascope.engines import Engine
+from personascope.identity import canonical, key_of
+from personascope.judges import Judge
+from personascope.lineages import Checkpoint
+from personascope.records import Case, Readings, Request, Response, Verdict
+from personascope.store import Store, chunked
+from personascope.traits import Prompt
+
+Notice = Callable[[str, int, bool], None]
+"""Told of progress: the kind of record, how many, and whether they had to be asked for."""
+
+
+class RememberingEngine:
+    """An engine that asks only what the store does not know: the same port, so nothing else changes."""
+
+    def __init__(self, engine: Engine, store: Store, *, chunk: int = 512, notice: Notice | None = None) -> None:
+        self.engine = engine
+        self.store = store
+        self._chunk = chunk
+        self._notice = notice or _silent
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        return self.engine.checkpoint
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        return self.engine.identity
+
+    @property
+    def last_layer(self) -> int:
+        return self.engine.last_layer
+
+    @property
+    def hidden_size(self) -> int:
+        return self.engine.hidden_size
+
+    def render(self, prompt: Prompt) -> str:
+        return self.engine.render(prompt)
+
+    def close(self) -> None:
+        self.engine.close()
+
+    def generate(self, requests: Sequence[Request]) -> list[Response]:
+        """One response per request: those recorded from the store, the others asked for and recorded in chunks."""
+        giver = self._giver()
+        keys = [key_of("response", {**giver, "request": request}) for request in requests]
+        known = self.store.lookup(keys)
+        missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in known}
+        self._notice("response", len(keys) - len(missing), False)
+        # Rows of like length compute together, so a chunk of them wastes least; the order is nobody's concern.
+        for some in chunked(sorted(missing.items(), key=lambda item: (len(item[1].text), item[0])), self._chunk):
+            fresh = self.engine.generate([request for _, request in some])
+            provenance = {**giver, "label": self.checkpoint.label}
+            known |= self.store.record(
+                "response",
+                [
+                    (key, _response_value(response), {**provenance, "request": canonical(request)})
+                    for (key, request), response in zip(some, fresh, strict=True)
+                ],
+            )
+            self._notice("response", len(some), True)
+        return [_response(known[key], request, key) for key, request in zip(keys, requests, strict=True)]
+
+    def read(self, responses: Sequence[Response]) -> Readings:
+        """Readings from the disposable folder where they are there, else from the engine, which keeps them there."""
+        keys = [
+            key_of(
+                "reading",
+                {
+                    **self._giver(),
+                    "tokens": response.tokens,
+                    "response_start": response.response_start,
+                    "edits": response.request.edits,
+                },
+            )
+            for response in responses
+        ]
+        known = self.store.readings.lookup(keys)
+        missing = {key: each for key, each in zip(keys, responses, strict=True) if key not in known}
+        for some in chunked(sorted(missing.items(), key=lambda item: (len(item[1].tokens), item[0])), self._chunk):
+            fresh = self.engine.read([response for _, response in some])
+            self.store.keep_readings([key for key, _ in some], fresh)
+            known |= {key: fresh.row(place) for place, (key, _) in enumerate(some)}
+        return Readings.joined([known[key] for key in keys])
+
+    def _giver(self) -> dict[str, Any]:
+        return {"checkpoint": self.checkpoint, "engine": dict(self.identity)}
+
+
+class RememberingJudge:
+    """A judge that is asked each case once. A verdict nobody gave (``"unasked"``) is not remembered."""
+
+    def __init__(self, judge: Judge, store: Store, *, chunk: int = 2048, notice: Notice | None = None) -> None:
+        self.judge = judge
+        self.store = store
+        self._chunk = chunk
+        self._notice = notice or _silent
+
+    @property
+    def name(self) -> str:
+        return self.judge.name
+
+    def reread(self, case: Case, verdict: Verdict) -> Verdict:
+        return self.judge.reread(case, verdict)
+
+    def score(self, cases: Sequence[Case]) -> list[Verdict]:
+        """One verdict per case: what was said comes from the store, what it means from the judge's present rule."""
+        distinct = dict.fromkeys(cases)
+        keys = {case: key_of("verdict", {"judge": self.name, "case": case}) for case in distinct}
+        known = {key: _verdict(value, key) for key, value in self.store.lookup(keys.values()).items()}
+        missing = [case for case in distinct if keys[case] not in known]
+        self._notice("verdict", len(cases) - len(missing), False)
+        for some in chunked(missing, self._chunk):
+            fresh = self.judge.score(some)
+            given = [(case, verdict) for case, verdict in zip(some, fresh, strict=True) if verdict.outcome != "unasked"]
+            stands = self.store.record(
+                "verdict",
+                [
+                    (keys[case], _verdict_value(verdict), {"judge": self.name, "case": canonical(case)})
+                    for case, verdict in given
+                ],
+            )
+            known |= {keys[case]: verdict for case, verdict in zip(some, fresh, strict=True)}
+            known |= {key: _verdict(value, key) for key, value in stands.items()}
+            self._notice("verdict", len(some), True)
+        return [self.reread(case, known[keys[case]]) for case in cases]
+
+
+def _silent(kind: str, count: int, fresh: bool) -> None:
+    pass
+
+
+def _response_value(response: Response) -> dict[str, Any]:
+    names = ("tokens", "response_start", "text", "finish")
+    return {name: getattr(response, name) for name in names}
+
+
+def _response(value: Mapping[str, Any], request: Request, key: str) -> Response:
+    return Response(request, tuple(value["tokens"]), value["response_start"], value["text"], value["finish"], key=key)
+
+
+def _verdict_value(verdict: Verdict) -> dict[str, Any]:
+    value: dict[str, Any] = canonical(replace(verdict, key=""))
+    return value
+
+
+def _verdict(value: Mapping[str, Any], key: str) -> Verdict:
+    score = math.nan if value["score"] is None else value["score"]
+    distribution = tuple(tuple((token, logprob) for token, logprob in place) for place in value["distribution"])
+    said = {**value, "score": score, "labels": tuple(value["labels"]), "distribution": distribution}
+    return Verdict(**said, key=key)
