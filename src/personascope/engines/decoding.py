@@ -1,0 +1,230 @@
+"""The decode loop, and the reading pass: one batch of rows of one width.
+
+Owns: :func:`decode` and :func:`read_means`. The one law: a row is computed at a width that is a function of its own
+length alone, among enough rows for a matrix product to stay one, so its batch mates cannot change it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import nn
+
+from personascope.engines import edits
+from personascope.engines.blocks import ResidualStream, Touch
+from personascope.engines.caches import preallocated_cache
+from personascope.engines.edits import Shifts
+from personascope.engines.sampling import Sampler, uniforms_of
+from personascope.records import Request
+
+STEP: Final = 16
+"""Widths are multiples of this."""
+
+FEWEST_ROWS: Final = 4
+"""The fewest rows of a batch; below, rows are filled up with copies. Measured on CPU in float32 (nine architectures,
+transformers 5.23 and 4.57.6, torch 2.13): batches of 4 to 512 give bit-identical logits, batches of 1, 2 and 3 differ
+by up to 8e-7 of logits of size 1.6, because a matrix product of so few rows sums in another order. A mixture of experts
+multiplies as few rows as its router sends to an expert, so there 4e-7 remain."""
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A model in memory, and what of it the loops need."""
+
+    model: nn.Module
+    stream: ResidualStream
+    config: Any
+    hidden_size: int
+    last_layer: int
+    end_tokens: frozenset[int]
+    dtype: torch.dtype
+    device: torch.device
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One request with its prompt's tokens."""
+
+    request: Request
+    prompt: tuple[int, ...]
+
+
+Drawn = tuple[tuple[int, ...], Literal["stop", "length"]]
+
+
+def width_of(length: int) -> int:
+    """The width at which so many tokens are computed: the next multiple of 16 that leaves room for padding.
+
+    At least one position of every row is padding, so that no batch is without a mask: transformers leaves the mask out
+    when nothing in the batch is padded, and another attention kernel then gives other bits.
+    """
+    return (length // STEP + 1) * STEP
+
+
+def decode(loaded: Loaded, rows: Sequence[Row], width: int) -> list[Drawn]:
+    """The response tokens of each row, without the token that ended it, and how it ended."""
+    filled = [*rows, *[rows[0]] * (FEWEST_ROWS - len(rows))]
+    limits = np.array([row.request.sampling.max_tokens for row in filled])
+    limits[len(rows) :] = 0
+    batch = _Batch(loaded, filled, width, longest=int(limits.max()))
+    drawn = np.zeros((len(filled), batch.longest), dtype=np.int64)
+    sizes, stopped = np.zeros(len(filled), dtype=int), np.zeros(len(filled), dtype=bool)
+    ends = np.array(sorted(loaded.end_tokens), dtype=np.int64)
+    running = limits > 0
+    logits = batch.begin()
+    for step in range(batch.longest):
+        tokens = batch.sampler.draw(logits, step)
+        chosen, held = tokens.cpu().numpy(), batch.held
+        drawn[held, step] = chosen
+        ended = running & np.isin(chosen, ends)
+        stopped[held[ended]] = True
+        sizes[held[running & ~ended]] = step + 1
+        running = running & ~ended & (limits[held] > step + 1)
+        if not running.any():
+            break
+        kept = _worth_keeping(running)
+        if kept is not None:
+            running, tokens = running[kept], tokens[torch.from_numpy(kept).to(tokens.device)]
+            batch.keep(kept)
+        logits = batch.go_on(tokens, step)
+    return [
+        (tuple(drawn[row, : sizes[row]].tolist()), "stop" if stopped[row] else "length") for row in range(len(rows))
+    ]
+
+
+def _worth_keeping(running: Bool[np.ndarray, "row"]) -> Int[np.ndarray, "kept"] | None:
+    """The rows to go on with, once a quarter of the batch is done; leaving earlier would copy the cache too often."""
+    count = int(running.sum())
+    if len(running) <= FEWEST_ROWS or count > 0.75 * len(running):
+        return None
+    # The running rows first, done ones to fill up, in their order of old: a stable sort on "done".
+    return np.sort(np.argsort(~running, kind="stable")[: max(count, FEWEST_ROWS)])
+
+
+class _Batch:
+    """The tensors of the rows that are still held: tokens, cache, mask, positions, edits and sampler."""
+
+    def __init__(self, loaded: Loaded, rows: Sequence[Row], width: int, *, longest: int) -> None:
+        self._loaded, self._width, self.longest = loaded, width, longest
+        self.held = np.arange(len(rows))
+        device = loaded.device
+        self._lengths = torch.tensor([len(row.prompt) for row in rows])
+        self._tokens = torch.zeros((len(rows), width), dtype=torch.long)
+        for row, each in enumerate(rows):
+            self._tokens[row, width - len(each.prompt) :] = torch.tensor(each.prompt)
+        self._mask = torch.ones((len(rows), width + longest), dtype=torch.bool)
+        self._mask[:, :width] = torch.arange(width) >= width - self._lengths[:, None]
+        self._tokens, self._mask = self._tokens.to(device), self._mask.to(device)
+        self._lengths = self._lengths.to(device)
+        self._cache = preallocated_cache(loaded.config, width + longest)
+        self._shifts = Shifts([row.request.edits for row in rows], hidden_size=loaded.hidden_size, dtype=loaded.dtype)
+        self._onward = self._shifts.onward(self.held, device)
+        uniforms = [uniforms_of(row.request) for row in rows]
+        samplings, prompts = [row.request.sampling for row in rows], [row.prompt for row in rows]
+        self.sampler = Sampler(samplings, uniforms, prompts, device=device)
+
+    def begin(self) -> Float[torch.Tensor, "row token"]:
+        """The logits after the prompts."""
+        mask = self._mask[:, : self._width]
+        phases = torch.where(mask, edits.PROMPT, edits.PADDING)
+        phases[:, -1] = edits.LAST_PROMPT
+        positions = (mask.long().cumsum(-1) - 1).clamp(min=0)
+        return self._forward(self._tokens, mask, positions, self._shifts.over(phases))
+
+    def go_on(self, tokens: Int[torch.Tensor, "row"], step: int) -> Float[torch.Tensor, "row token"]:
+        """The logits after one more token per row, the one drawn at ``step``."""
+        mask = self._mask[:, : self._width + step + 1]
+        fed = tokens.to(self._loaded.device)[:, None]
+        return self._forward(fed, mask, (self._lengths + step)[:, None], self._onward)
+
+    def keep(self, rows: Int[np.ndarray, "kept"]) -> None:
+        """Drops every other row."""
+        chosen = torch.from_numpy(rows).to(self._loaded.device)
+        self.held, self._mask, self._lengths = self.held[rows], self._mask[chosen], self._lengths[chosen]
+        self._cache.keep(chosen)
+        self.sampler.keep(chosen)
+        self._onward = self._shifts.onward(self.held, self._loaded.device)
+
+    def _forward(
+        self,
+        tokens: Int[torch.Tensor, "row position"],
+        mask: Bool[torch.Tensor, "row context"],
+        positions: Int[torch.Tensor, "row position"],
+        touches: dict[int, Touch],
+    ) -> Float[torch.Tensor, "row token"]:
+        with self._loaded.stream.touched(touches):
+            out = self._loaded.model(
+                input_ids=tokens,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=self._cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+        logits: torch.Tensor = out.logits[:, -1]
+        return logits
+
+
+@dataclass(frozen=True, eq=False)
+class Spoken:
+    """One response to read: its tokens, where the response starts, and the edits it was given under."""
+
+    request: Request
+    tokens: tuple[int, ...]
+    response_start: int
+
+
+def read_means(loaded: Loaded, rows: Sequence[Spoken], width: int) -> dict[str, Float[np.ndarray, "row layer ..."]]:
+    """Per row and layer: means over response, prompt and last prompt token, and the mean norm over the response.
+
+    Padding is to the right, where no token sees it, so no mask is needed and every kernel is the causal one.
+    """
+    filled = [*rows, *[rows[0]] * (FEWEST_ROWS - len(rows))]
+    tokens = torch.zeros((len(filled), width), dtype=torch.long)
+    phases = torch.full((len(filled), width), edits.PADDING)
+    for row, each in enumerate(filled):
+        tokens[row, : len(each.tokens)] = torch.tensor(each.tokens)
+        phases[row, : len(each.tokens)] = edits.RESPONSE
+        phases[row, : each.response_start] = edits.PROMPT
+        phases[row, each.response_start - 1] = edits.LAST_PROMPT
+    tokens, phases = tokens.to(loaded.device), phases.to(loaded.device)
+    shifts = Shifts([row.request.edits for row in filled], hidden_size=loaded.hidden_size, dtype=loaded.dtype)
+    reader = _Reader(phases, range(loaded.last_layer + 1))
+    with loaded.stream.touched(reader.after(shifts.over(phases))):
+        loaded.model(input_ids=tokens, use_cache=False, logits_to_keep=1)
+    return {name: np.stack(layers, 1)[: len(rows)] for name, layers in reader.seen.items()}
+
+
+class _Reader:
+    """Takes the means of every layer as the stream passes, so that no layer's whole stream is kept."""
+
+    def __init__(self, phases: Int[torch.Tensor, "row position"], layers: Iterable[int]) -> None:
+        response, last = phases == edits.RESPONSE, phases == edits.LAST_PROMPT
+        spans = torch.stack([response, last | (phases == edits.PROMPT), last], 1).float()
+        # No response token: 0 / 0 is NaN, which is what an empty response reads.
+        self._spans: Float[torch.Tensor, "row span position"] = spans / spans.sum(-1, keepdim=True)
+        self._layers = list(layers)
+        self.seen: dict[str, list[np.ndarray]] = {name: [] for name in ("response", "prompt", "last_prompt", "norms")}
+
+    def after(self, shifts: dict[int, Touch]) -> dict[int, Touch]:
+        """The touches that read every layer, each after its edit."""
+        return {layer: self._reading(shifts.get(layer)) for layer in self._layers}
+
+    def _reading(self, shift: Touch | None) -> Touch:
+        def touch(stream: torch.Tensor) -> torch.Tensor:
+            moved = stream if shift is None else shift(stream)
+            spans = self._spans.to(moved.device)
+            exact = moved.float()
+            means = torch.bmm(spans, exact)
+            norms = (spans[:, 0] * torch.linalg.vector_norm(exact, dim=-1)).sum(-1)
+            for span, name in enumerate(("response", "prompt", "last_prompt")):
+                self.seen[name].append(means[:, span].cpu().numpy())
+            self.seen["norms"].append(norms.cpu().numpy())
+            return moved
+
+        return touch

@@ -1,0 +1,225 @@
+"""From a checkpoint to its config, tokenizer and weights.
+
+Owns: resolving a checkpoint, choosing device and dtype, and loading. The one law: what is loaded is exactly what the
+resolved checkpoint names, tokenizer included, and a fault is found before any weight is read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+import transformers
+from torch import nn
+
+from personascope.engines.hub import commit_of
+from personascope.errors import CheckpointError, EngineError, nearest
+from personascope.lineages import Checkpoint
+
+_WEIGHTS: Final = ("model*.safetensors", "pytorch_model*.bin", "model.safetensors.index.json", "pytorch_model*.json")
+_TEXTS: Final = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "spiece.model",
+    "chat_template.*",
+)
+_ADAPTER: Final = ("adapter_config.json", "adapter_model*")
+_DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def resolve(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint with its revisions made exact: a folder's as the sha256 of its files, the Hub's as the commit.
+
+    Raises:
+        CheckpointError: if there is no such checkpoint, it holds no weights, or a folder no longer holds what the
+            checkpoint's revision says.
+    """
+    if checkpoint.path is None:
+        resolved = replace(checkpoint, revision=commit_of(checkpoint.model, checkpoint.revision))
+    else:
+        resolved = replace(checkpoint, model="folder", revision=_folder_revision(checkpoint.path))
+        if checkpoint.revision not in ("", resolved.revision):
+            raise CheckpointError(
+                f"{checkpoint.path} was to hold revision {checkpoint.revision[:12]}, but its files are now "
+                f"{resolved.revision[:12]}: put the old files back, or leave the revision out"
+            )
+    if checkpoint.adapter is None:
+        return resolved
+    return replace(resolved, adapter_revision=_adapter_revision(checkpoint))
+
+
+def _folder_revision(folder: Path) -> str:
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} is not a folder: check the path of the checkpoint")
+    if not (folder / "config.json").is_file():
+        if (folder / "adapter_config.json").is_file():
+            raise CheckpointError(f"{folder} is a PEFT adapter: open its base model with this folder as adapter")
+        raise CheckpointError(f"{folder} has no config.json, so it is not a checkpoint: check the path")
+    if not _matching(folder, _WEIGHTS):
+        raise CheckpointError(f"{folder} holds no weights (model.safetensors or the like): save or download them")
+    return _digest(_matching(folder, _TEXTS + _WEIGHTS + _ADAPTER))
+
+
+def _adapter_revision(checkpoint: Checkpoint) -> str:
+    folder = Path(str(checkpoint.adapter))
+    if not folder.is_dir():
+        return commit_of(str(folder), checkpoint.adapter_revision or "main", file="adapter_config.json")
+    if not (folder / "adapter_config.json").is_file() or not _matching(folder, ("adapter_model*",)):
+        raise CheckpointError(f"{folder} holds no PEFT adapter (adapter_config.json and its weights): check the path")
+    return _digest(_matching(folder, _ADAPTER))
+
+
+def _matching(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
+    return sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
+
+
+def _digest(files: list[Path]) -> str:
+    """The sha256 over names and bytes: a file is hashed in pieces, however large."""
+    whole = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as stream:
+            whole.update(f"{path.name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+    return whole.hexdigest()
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The device asked for, or the best there is: CUDA, MPS, CPU.
+
+    Raises:
+        EngineError: if torch knows or finds no such device.
+    """
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if name is None:
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise EngineError(f"device '{name}' is unknown; {nearest(name, ('cpu', 'cuda', 'mps'))}") from None
+    there = {"cpu": True, "cuda": cuda and (device.index or 0) < torch.cuda.device_count(), "mps": mps}
+    if not there.get(device.type, False):
+        have = [kind for kind, present in (("cpu", True), ("cuda", cuda), ("mps", mps)) if present]
+        raise EngineError(f"device '{name}' was asked for, but torch finds only {', '.join(have)} here: choose one")
+    return device
+
+
+def choose_dtype(name: str | None, device: torch.device) -> torch.dtype:
+    """The dtype asked for; by default bfloat16 on CUDA and float32 elsewhere.
+
+    Raises:
+        EngineError: if it is not one of float32, bfloat16 and float16.
+    """
+    if name is None:
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if name not in _DTYPES:
+        raise EngineError(f"dtype '{name}' is unknown; {nearest(name, _DTYPES)}")
+    return _DTYPES[name]
+
+
+def load_config(checkpoint: Checkpoint) -> Any:
+    """The config of a resolved checkpoint."""
+    where, revision = _where(checkpoint)
+    with _as_checkpoint_error(checkpoint, "config"):
+        return transformers.AutoConfig.from_pretrained(where, **revision)
+
+
+def load_tokenizer(checkpoint: Checkpoint) -> Any:
+    """The tokenizer, from the same revision as the weights."""
+    where, revision = _where(checkpoint)
+    with _as_checkpoint_error(checkpoint, "tokenizer"):
+        return transformers.AutoTokenizer.from_pretrained(where, **revision)
+
+
+def end_tokens(checkpoint: Checkpoint, config: Any, tokenizer: Any) -> frozenset[int]:
+    """The tokens that end a response: those of the generation config (or the config) and the tokenizer's own.
+
+    The one thing a model's generation config is asked for. Empty is allowed: such a model speaks until ``max_tokens``.
+    """
+    where, revision = _where(checkpoint)
+    try:
+        said = transformers.GenerationConfig.from_pretrained(where, **revision).eos_token_id
+    except OSError:
+        said = config.eos_token_id
+    several = said if isinstance(said, (list, tuple)) else [said]
+    return frozenset(int(each) for each in (*several, tokenizer.eos_token_id) if each is not None)
+
+
+def load_model(
+    checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype, device_map: str | None = None
+) -> nn.Module:
+    """The weights of a resolved checkpoint, ready to be asked, with its adapter over them.
+
+    An adapter is applied and not merged: merging rounds the sum of both to the weights' dtype, which the adapter was
+    never trained with.
+
+    Raises:
+        CheckpointError: if weights are missing or of another shape: transformers would fill them with random numbers.
+    """
+    where, revision = _where(checkpoint)
+    placed = {"device_map": device_map} if device_map else {}
+    with _as_checkpoint_error(checkpoint, "weights"), _quiet():
+        load: Any = transformers.AutoModelForCausalLM.from_pretrained
+        model, report = load(where, **revision, **placed, dtype=dtype, output_loading_info=True)
+    absent = sorted(map(str, (*report["missing_keys"], *report["mismatched_keys"])))
+    if absent:
+        raise CheckpointError(
+            f"{checkpoint.label} lacks {len(absent)} of the weights its config names (first: {absent[0]}): "
+            "the files are incomplete or of another model; fetch them again"
+        )
+    if checkpoint.adapter is not None:
+        model = _adapted(model, checkpoint)
+    if not device_map:
+        model = model.to(device)
+    model.requires_grad_(False)
+    model.eval()
+    return model  # type: ignore[no-any-return]
+
+
+def _adapted(model: Any, checkpoint: Checkpoint) -> Any:
+    import peft  # only where there is an adapter: it takes a second to import
+
+    folder = Path(str(checkpoint.adapter))
+    revision: dict[str, Any] = {} if folder.is_dir() else {"revision": checkpoint.adapter_revision}
+    with _as_checkpoint_error(checkpoint, "adapter"):
+        return peft.PeftModel.from_pretrained(model, str(checkpoint.adapter), **revision)
+
+
+def _where(checkpoint: Checkpoint) -> tuple[str, dict[str, Any]]:
+    if checkpoint.path is not None:
+        return str(checkpoint.path), {}
+    return checkpoint.model, {"revision": checkpoint.revision}
+
+
+@contextlib.contextmanager
+def _as_checkpoint_error(checkpoint: Checkpoint, what: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as problem:
+        if isinstance(problem, torch.OutOfMemoryError):
+            raise
+        said = (str(problem).strip() or type(problem).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"the {what} of {checkpoint.label} cannot be loaded ({said}): check the files, or choose another checkpoint"
+        ) from problem
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' own progress bar: ours is the only one."""
+    logging: Any = transformers.utils.logging
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -1,0 +1,90 @@
+"""From a prompt to the tokens a model sees, and back to text.
+
+Owns: rendering, encoding and decoding. The one law: prompt and response are never tokenised together, so their
+boundary is a count of tokens; and a begin-of-text token is neither doubled nor lost.
+
+The encoding rule reads the text alone: the tokenizer adds what it adds by default (usually a begin-of-text token, or
+nothing), unless the text already begins with the begin-of-text token, as most chat templates make it; an
+end-of-text token that a tokenizer would append is left out, for the response follows.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from jinja2.exceptions import TemplateError
+
+from personascope.errors import EngineError
+from personascope.traits import Prompt
+
+PINNED_DATE: Final = datetime.datetime(2025, 1, 1)
+"""The date every chat template is told, so that a rendered text does not change overnight."""
+
+
+def render(tokenizer: Any, prompt: Prompt) -> str:
+    """The text a model sees for a prompt.
+
+    Without a chat template: the instruction, a space, and the question. With one: a system and a user turn and the
+    beginning of the answer; where the template refuses a system turn, or drops it without a word, the instruction goes
+    to the head of the user turn.
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        return prompt.question if prompt.instruction is None else f"{prompt.instruction} {prompt.question}"
+    question = {"role": "user", "content": prompt.question}
+    if prompt.instruction is None:
+        return _templated(tokenizer, [question])
+    try:
+        text = _templated(tokenizer, [{"role": "system", "content": prompt.instruction}, question])
+    except TemplateError:
+        text = ""
+    if prompt.instruction.strip() in text:
+        return text
+    return _templated(tokenizer, [{"role": "user", "content": f"{prompt.instruction}\n\n{prompt.question}"}])
+
+
+def _templated(tokenizer: Any, turns: list[dict[str, str]]) -> str:
+    text: str = tokenizer.apply_chat_template(
+        turns,
+        tokenize=False,
+        add_generation_prompt=True,
+        strftime_now=PINNED_DATE.strftime,
+        date_string=PINNED_DATE.strftime("%d %b %Y"),
+    )
+    return text
+
+
+def encode(tokenizer: Any, texts: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """The tokens of each distinct text.
+
+    A lone surrogate, which no tokenizer can encode, is read as U+FFFD; a surrogate pair as the character it means.
+
+    Raises:
+        EngineError: for a text of no tokens, after which no model can say anything.
+    """
+    tokens = {text: _encoded(tokenizer, text) for text in dict.fromkeys(texts)}
+    for text, ids in tokens.items():
+        if not ids:
+            raise EngineError(f"the prompt {text!r} has no token for {tokenizer.name_or_path}: give it some text")
+    return tokens
+
+
+def _encoded(tokenizer: Any, text: str) -> tuple[int, ...]:
+    clean = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    bos = tokenizer.bos_token
+    begun = bool(bos) and clean.startswith(bos)
+    ids = tokenizer(clean, add_special_tokens=not begun, verbose=False)["input_ids"]
+    if not begun and ids and ids[-1] == tokenizer.eos_token_id and not clean.endswith(tokenizer.eos_token):
+        ids = ids[:-1]
+    return tuple(int(each) for each in ids)
+
+
+def decode(tokenizer: Any, responses: Sequence[Sequence[int]]) -> list[str]:
+    """The text of each response, from its own tokens alone, special tokens left out."""
+    return [
+        str(tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        if tokens
+        else ""
+        for tokens in responses
+    ]

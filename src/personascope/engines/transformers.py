@@ -1,0 +1,219 @@
+"""The engine on Hugging Face transformers: any decoder-only model, from the Hub or a folder.
+
+Owns: :class:`TransformersEngine`. The one law: what cannot be done is said before weights load, and what is done to a
+row depends on that row alone.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import numpy as np
+import torch
+
+from personascope.engines import loading, rendering
+from personascope.engines.blocks import ResidualStream
+from personascope.engines.decoding import Drawn, Loaded, Row, Spoken, decode, read_means, width_of
+from personascope.engines.sampling import SAMPLER_VERSION
+from personascope.errors import EngineError, LayerError, VectorError
+from personascope.lineages import Checkpoint
+from personascope.records import Edit, Readings, Request, Response
+from personascope.traits import Prompt
+
+MOST_ROWS: Final = 512
+"""Rows of one batch unless said otherwise: wider batches were no faster (see the report in tests/contract)."""
+
+_Work = TypeVar("_Work", Row, Spoken)
+
+
+class TransformersEngine:
+    """A checkpoint on transformers.
+
+    Opening one reads config and tokenizer; the weights load when first needed and stay until :meth:`close`. ``dtype``
+    is bfloat16 on CUDA and float32 elsewhere unless given. ``device_map`` (as in transformers, ``"auto"``) spreads a
+    model over several devices. ``rows`` is how many rows go through the model at once; it changes no answer.
+
+    Raises:
+        CheckpointError: if the checkpoint, its config or its tokenizer cannot be had.
+        EngineError: if device or dtype is unknown.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+        device_map: str | None = None,
+        rows: int | None = None,
+    ) -> None:
+        self._device = loading.choose_device(device)
+        self._dtype = loading.choose_dtype(dtype, self._device)
+        self._device_map = device_map
+        self._checkpoint = loading.resolve(checkpoint)
+        self._config = loading.load_config(self._checkpoint)
+        self._text_config = self._config.get_text_config(decoder=True)
+        self._tokenizer = loading.load_tokenizer(self._checkpoint)
+        self._rows = rows
+        self._loaded: Loaded | None = None
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The checkpoint with its exact revision."""
+        return self._checkpoint
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """What beside checkpoint and request can change an answer."""
+        said = getattr(self._config, "quantization_config", None)
+        method = said.get("quant_method") if isinstance(said, dict) else getattr(said, "quant_method", None)
+        return {
+            "engine": "transformers",
+            "sampler": SAMPLER_VERSION,
+            "dtype": str(self._dtype).removeprefix("torch."),
+            "quantisation": str(method or "none"),
+        }
+
+    @property
+    def last_layer(self) -> int:
+        """The number of blocks."""
+        return int(self._text_config.num_hidden_layers)
+
+    @property
+    def hidden_size(self) -> int:
+        """The width of the residual stream."""
+        return int(self._text_config.hidden_size)
+
+    def render(self, prompt: Prompt) -> str:
+        """The text the model sees for a prompt: see :func:`personascope.engines.rendering.render`."""
+        return rendering.render(self._tokenizer, prompt)
+
+    def generate(self, requests: Sequence[Request]) -> list[Response]:
+        """One response per request, in order.
+
+        Raises:
+            LayerError: for an edit at a layer the model does not have.
+            VectorError: for an edit of another width.
+            EngineError: for a prompt without tokens, or one that with its ``max_tokens`` exceeds the position limit.
+        """
+        self._check_edits(edit for request in requests for edit in request.edits)
+        prompts = rendering.encode(self._tokenizer, (request.text for request in requests))
+        rows = [Row(request, prompts[request.text]) for request in requests]
+        for row in rows:
+            self._check_length(len(row.prompt), row.request.sampling.max_tokens)
+        drawn: list[Drawn | None] = [None] * len(rows)
+        lengths = [(len(row.prompt), row.request.sampling.max_tokens) for row in rows]
+        for chunk, width in self._chunks(lengths):
+            with torch.inference_mode():
+                for index, answer in zip(chunk, decode(self._weights(), [rows[i] for i in chunk], width), strict=True):
+                    drawn[index] = answer
+        answers = [each for each in drawn if each is not None]
+        texts = rendering.decode(self._tokenizer, [tokens for tokens, _ in answers])
+        return [
+            Response(row.request, row.prompt + tokens, len(row.prompt), text, finish)
+            for row, (tokens, finish), text in zip(rows, answers, texts, strict=True)
+        ]
+
+    def read(self, responses: Sequence[Response]) -> Readings:
+        """Mean activations of each response under the edits of its own request, one row per response.
+
+        Raises:
+            LayerError, VectorError, EngineError: as :meth:`generate`; also for tokens the model does not have.
+        """
+        self._check_edits(edit for response in responses for edit in response.request.edits)
+        rows = [Spoken(each.request, each.tokens, each.response_start) for each in responses]
+        for row in rows:
+            self._check_tokens(row)
+            self._check_length(len(row.tokens), 0)
+        shape = (len(rows), self.last_layer + 1, self.hidden_size)
+        arrays = {name: np.full(shape, np.nan, np.float32) for name in ("response", "prompt", "last_prompt")}
+        arrays["norms"] = np.full(shape[:2], np.nan, np.float32)
+        for chunk, width in self._chunks([(len(row.tokens), 0) for row in rows]):
+            with torch.inference_mode():
+                for name, means in read_means(self._weights(), [rows[i] for i in chunk], width).items():
+                    arrays[name][chunk] = means
+        return Readings(**arrays)
+
+    def close(self) -> None:
+        """Frees the weights."""
+        self._loaded = None
+        gc.collect()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _weights(self) -> Loaded:
+        if self._loaded is None:
+            model: Any = loading.load_model(
+                self._checkpoint, device=self._device, dtype=self._dtype, device_map=self._device_map
+            )
+            self._loaded = Loaded(
+                model=model,
+                stream=ResidualStream(model, blocks=self.last_layer, hidden_size=self.hidden_size),
+                config=self._config,
+                hidden_size=self.hidden_size,
+                last_layer=self.last_layer,
+                end_tokens=loading.end_tokens(self._checkpoint, self._config, self._tokenizer),
+                dtype=model.dtype,
+                device=model.get_input_embeddings().weight.device,
+            )
+        return self._loaded
+
+    def _chunks(self, lengths: Sequence[tuple[int, int]]) -> Iterator[tuple[list[int], int]]:
+        """Rows of one width together, those that run longest first; each with its width."""
+        groups: dict[int, list[int]] = defaultdict(list)
+        for index, (length, _) in enumerate(lengths):
+            groups[width_of(length)].append(index)
+        for width, members in sorted(groups.items()):
+            members.sort(key=lambda index: -lengths[index][1])
+            count = self._rows or self._affordable_rows(width, lengths[members[0]][1])
+            for start in range(0, len(members), count):
+                yield members[start : start + count], width
+
+    def _affordable_rows(self, width: int, more: int) -> int:
+        """How many rows of a width fit a share of the memory: their cache, mask, logits and widest activations."""
+        config: Any = self._text_config
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        size = getattr(config, "head_dim", None) or self.hidden_size // config.num_attention_heads
+        wide = getattr(config, "intermediate_size", None) or 4 * self.hidden_size
+        cache = 2 * self.last_layer * heads * size * (width + more)
+        activations = (4 * wide + 8 * self.hidden_size) * width
+        row = self._dtype.itemsize * (cache + activations) + 8 * width * width + 40 * config.vocab_size
+        free = torch.cuda.mem_get_info(self._weights().device)[0] // 2 if self._device.type == "cuda" else 2**31
+        return max(1, min(MOST_ROWS, int(free // row)))
+
+    def _check_edits(self, edits: Iterable[Edit]) -> None:
+        for edit in edits:
+            if not 0 <= edit.layer <= self.last_layer:
+                raise LayerError(
+                    f"layer {edit.layer} asked of {self._checkpoint.label}, which has {self.last_layer} blocks: "
+                    f"choose 0 (embedding) to {self.last_layer}"
+                )
+            if len(edit.direction) != self.hidden_size:
+                raise VectorError(
+                    f"an edit of width {len(edit.direction)} was given to {self._checkpoint.label}, whose residual "
+                    f"stream is {self.hidden_size} wide: use a vector of this model"
+                )
+
+    def _check_length(self, tokens: int, more: int) -> None:
+        limit = getattr(self._text_config, "max_position_embeddings", None)
+        if limit is not None and tokens + more > limit:
+            raise EngineError(
+                f"{tokens} tokens and {more} more were asked of {self._checkpoint.label}, which has room for {limit}: "
+                "shorten the prompt or lower max_tokens"
+            )
+
+    def _check_tokens(self, row: Spoken) -> None:
+        vocabulary = int(self._text_config.vocab_size)
+        if not 1 <= row.response_start <= len(row.tokens):
+            raise EngineError(
+                f"a response of {len(row.tokens)} tokens that starts at {row.response_start} cannot be read: "
+                "it needs a prompt token before it"
+            )
+        if not 0 <= min(row.tokens) <= max(row.tokens) < vocabulary:
+            raise EngineError(
+                f"a response with token {max(row.tokens)} cannot be read by {self._checkpoint.label}, which has "
+                f"{vocabulary} tokens: read responses with the checkpoint that gave them, or one with its tokenizer"
+            )
