@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
-from personascope.errors import LineageError, nearest
+from personascope.errors import CheckpointError, LineageError, nearest
 from personascope.files import bundled, read_toml, value_of
 from personascope.identity import annotation
 
@@ -40,8 +40,17 @@ class Checkpoint:
 
     @classmethod
     def at(cls, where: str | Path, *, revision: str | None = None, adapter: str | None = None) -> Checkpoint:
-        """The checkpoint in a folder, if there is such a folder, else the one on the Hub."""
+        """The checkpoint in a folder, if there is such a folder, else the one on the Hub.
+
+        Raises:
+            CheckpointError: if a revision of a folder is asked for.
+        """
         if Path(where).is_dir():
+            if revision:
+                raise CheckpointError(
+                    f"revision '{revision}' asked of {where}, which is a folder and has one set of weights: "
+                    "leave the revision out, or give the folder that holds that revision"
+                )
             return cls(model="folder", revision="", path=Path(where), adapter=adapter)
         return cls(model=str(where), revision=revision or "main", adapter=adapter)
 
@@ -81,15 +90,26 @@ class Lineage:
 
     def every(self, step: int) -> Lineage:
         """Every ``step``-th milestone, counted back from the last, which always stays."""
+        if step < 1:
+            raise LineageError(f"every {step}th milestone of lineage '{self.name}' means nothing: give 1 or more")
         return self._keeping(self.milestones[::-1][::step][::-1])
 
     def until(self, tokens: int) -> Lineage:
         """The milestones that had seen at most so many tokens."""
-        return self._keeping(tuple(m for m in self.milestones if m.tokens_seen is not None and m.tokens_seen <= tokens))
+        kept = tuple(m for m in self.milestones if m.tokens_seen is not None and m.tokens_seen <= tokens)
+        if not kept:
+            counts = [m.tokens_seen for m in self.milestones if m.tokens_seen is not None]
+            true = f"the first count is {min(counts):,}" if counts else "none of its milestones has a count"
+            raise LineageError(f"lineage '{self.name}' has no milestone at or before {tokens:,} tokens; {true}")
+        return self._keeping(kept)
 
     def stage(self, name: str) -> Lineage:
         """The milestones of one training stage."""
-        return self._keeping(tuple(m for m in self.milestones if m.stage == name))
+        kept = tuple(m for m in self.milestones if m.stage == name)
+        if not kept:
+            known = {m.stage for m in self.milestones if m.stage}
+            raise LineageError(f"lineage '{self.name}' has no stage '{name}'; {nearest(name, known)}")
+        return self._keeping(kept)
 
     def only(self, labels: tuple[str, ...]) -> Lineage:
         """The milestones with these labels, in the lineage's order."""

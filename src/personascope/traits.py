@@ -99,8 +99,16 @@ class Trait:
     def __post_init__(self) -> None:
         if not self.contrasts or not self.extraction_questions or not self.evaluation_questions:
             raise TraitError(f"trait '{self.name}' needs at least one contrast and one question in each set")
+        sets: tuple[QuestionSet, ...] = ("extraction", "selection", "evaluation")
+        for name in sets:
+            questions = self.questions(name)
+            if len(set(questions)) < len(questions) or not all(question.strip() for question in questions):
+                raise TraitError(
+                    f"trait '{self.name}': its {name} questions repeat one, or one is empty: ask each question once, "
+                    "because a repeated one would be counted twice"
+                )
         asked = set(self.evaluation_questions)
-        for name in ("extraction", "selection"):
+        for name in sets[:2]:
             if shared := asked.intersection(self.questions(name)):
                 raise TraitError(
                     f"trait '{self.name}': question {min(shared)!r} is in both the {name} and the evaluation set: "

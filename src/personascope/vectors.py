@@ -167,16 +167,19 @@ def load_vector(path: str | Path) -> PersonaVector:
         raise VectorError(
             f"{path} is not a persona vector file ({problem}): make one with `personascope extract`"
         ) from None
-    checkpoint = passport.pop("checkpoint")
-    checkpoint["path"] = Path(checkpoint["path"]) if checkpoint["path"] else None
-    return PersonaVector(
-        directions,
-        norms,
-        checkpoint=Checkpoint(**checkpoint),
-        counts=PairCounts(**passport.pop("counts")),
-        sources=tuple(passport.pop("sources")),
-        **passport,
-    )
+    try:
+        checkpoint = passport.pop("checkpoint")
+        checkpoint["path"] = Path(checkpoint["path"]) if checkpoint["path"] else None
+        return PersonaVector(
+            directions,
+            norms,
+            checkpoint=Checkpoint(**checkpoint),
+            counts=PairCounts(**passport.pop("counts")),
+            sources=tuple(passport.pop("sources")),
+            **passport,
+        )
+    except (KeyError, TypeError, AttributeError) as problem:
+        raise VectorError(f"the passport of {path} cannot be read ({problem}): extract the vector again") from None
 
 
 @dataclass(frozen=True)
@@ -208,6 +211,8 @@ class Steering:
     def __post_init__(self) -> None:
         if not np.isfinite(self.strength):
             raise StudyError(f"a steering strength of {self.strength} is not a number to steer by: give a finite one")
+        if not self.layers:
+            raise LayerError("a steering without a layer steers nothing: give one layer, or several")
         if any(layer < 0 for layer in self.layers):
             raise LayerError(f"layer {self.layer}: layers count from 0 (embedding); give one that is not negative")
 
@@ -231,26 +236,33 @@ class Steering:
 
         Raises:
             LayerError: if the vector has no such layer.
-            VectorError: if the vector has no length there, or its residual norm was not measured.
+            VectorError: if the vector has no length there, its residual norm was not measured, or the control is
+                of another shape.
         """
         norms = vector.residual_norms if residual_norms is None else residual_norms
         moved = vector if control is None else control
+        if moved.directions.shape != vector.directions.shape:
+            raise VectorError(
+                f"a control of shape {moved.directions.shape} was given for a {vector.trait} vector of shape "
+                f"{vector.directions.shape}: make the control from that vector"
+            )
         return tuple(
             Edit(self._factor(vector, norms, layer) * moved.at(layer), layer, self.where) for layer in self.layers
         )
 
     def _factor(self, vector: PersonaVector, norms: np.ndarray, layer: int) -> np.float32:
         direction = vector.at(layer)
-        if self.unit == "vector":
-            return np.float32(self.strength)
         length = float(np.linalg.norm(direction.astype(np.float64)))
         if length == 0:
             raise VectorError(f"the {vector.trait} vector has no length at layer {layer}: choose another layer")
+        if self.unit == "vector":
+            return np.float32(self.strength)
         if self.unit == "unit":
             return np.float32(self.strength / length)
-        if not np.isfinite(norms[layer]):
+        if layer >= len(norms) or not np.isfinite(norms[layer]):
             raise VectorError(
-                f"the residual norm at layer {layer} of {vector.checkpoint.label} was not measured: "
+                f"the residual norm at layer {layer} was not measured for the {vector.trait} vector of "
+                f"{vector.checkpoint.label}: "
                 "extract the vector with personascope, give residual_norms, or choose another unit"
             )
         return np.float32(self.strength * norms[layer] / length)
