@@ -1,0 +1,324 @@
+"""The laws every engine keeps.
+
+Owns: :class:`EngineLaws`. The one law: it knows nothing of an engine beyond the protocol, so the serial, batched,
+remembered and scripted ones stand in for one another if and only if they pass.
+
+Use it by subclassing, with two fixtures:
+
+    class TestMyEngine(EngineLaws):
+        @pytest.fixture(scope="class")
+        def checkpoint(self) -> Checkpoint: ...
+
+        @pytest.fixture(scope="class")
+        def open_engine(self) -> OpenEngine: ...
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from personascope.engines import Engine, OpenEngine
+from personascope.errors import LayerError, VectorError
+from personascope.lineages import Checkpoint
+from personascope.records import Edit, Readings, Request, Response, Sampling
+from personascope.traits import Prompt
+
+WHERES: Any = ("response", "prompt", "all")
+SPANS: Any = ("response", "prompt", "last_prompt")
+
+# Lengths are far apart on purpose, and one is longer than any toy model's sliding window.
+QUESTIONS = (
+    "Who?",
+    "What would you tell a friend who has lost a wallet in a town that neither of you knows at all?",
+    "Is rain good?",
+    "Describe a morning, slowly, from the first light to the last sip of the second cup of tea.",
+    "Why do keys hide?",
+)
+
+ODD_TEXTS = (
+    "two\nlines\r\n\tand a tab",
+    "emoji 🙂🧑‍🚀 and 漢字",
+    "control \x00\x01\x1b[31m characters",
+    "lone surrogates \ud83d and \udc00",
+    "   ",
+)
+
+
+def greedy(tokens: int = 10, **others: Any) -> Sampling:
+    """Takes the likeliest token."""
+    return Sampling(max_tokens=tokens, temperature=0.0, **others)
+
+
+def sampled(tokens: int = 10, **others: Any) -> Sampling:
+    """Draws from the model's own distribution."""
+    return Sampling(max_tokens=tokens, **{"temperature": 1.0, "repetition_penalty": 1.0, **others})
+
+
+def said(response: Response) -> tuple[Any, ...]:
+    """All of an answer that a caller can see."""
+    return response.tokens, response.response_start, response.text, response.finish
+
+
+def direction(engine: Engine, *, seed: int = 0, length: float = 4.0) -> np.ndarray:
+    """A random direction of the engine's width."""
+    drawn = np.random.default_rng(seed).normal(size=engine.hidden_size)
+    return np.asarray(drawn / np.linalg.norm(drawn) * length, dtype=np.float32)
+
+
+def prompts_of(engine: Engine) -> list[str]:
+    """The rendered questions."""
+    return [engine.render(Prompt(question)) for question in QUESTIONS]
+
+
+def edited(response: Response, *edits: Edit) -> Response:
+    """The same tokens, to be read under other edits."""
+    return replace(response, request=replace(response.request, edits=edits))
+
+
+def a_mixed_batch(engine: Engine) -> list[Request]:
+    """Requests that differ in everything a request can differ in."""
+    layers = itertools.cycle(range(engine.last_layer + 1))
+    requests = []
+    for index, text in enumerate(prompts_of(engine) * 3):
+        plain = index % 4 == 0
+        edits = [
+            Edit(direction(engine, seed=index % 3, length=1.0 + seed), next(layers), WHERES[index % 3])
+            for seed in range(0 if plain else 1 + index % 2)
+        ]
+        sampling = (greedy(4 + index), sampled(12, seed=index), sampled(9, top_p=0.8, repetition_penalty=1.3))[
+            index % 3
+        ]
+        requests.append(Request(text, sampling, index, tuple(edits)))
+    return requests
+
+
+class EngineLaws:
+    """One test per law: each was broken by some published code."""
+
+    @pytest.fixture(scope="class")
+    def checkpoint(self) -> Checkpoint:
+        raise NotImplementedError("say which checkpoint the engine is opened on")
+
+    @pytest.fixture(scope="class")
+    def open_engine(self) -> OpenEngine:
+        raise NotImplementedError("say how the engine is opened")
+
+    @pytest.fixture(scope="class")
+    def engine(self, open_engine: OpenEngine, checkpoint: Checkpoint) -> Iterator[Engine]:
+        engine = open_engine(checkpoint)
+        yield engine
+        engine.close()
+
+    @pytest.fixture(scope="class")
+    def answers(self, engine: Engine) -> Sequence[Response]:
+        """Plain greedy answers to all questions, in one batch."""
+        return engine.generate([Request(text, greedy()) for text in prompts_of(engine)])
+
+    def test_what_it_says_of_itself_is_the_protocol_and_a_key(self, engine: Engine) -> None:
+        assert isinstance(engine, Engine)
+        assert engine.last_layer >= 1
+        assert engine.hidden_size >= 1
+        assert all(isinstance(name, str) and isinstance(said, str) for name, said in engine.identity.items())
+        assert {"engine", "sampler", "dtype", "quantisation"} <= set(engine.identity), (
+            "a response's key needs the engine, the sampler's version, the dtype and the quantisation"
+        )
+
+    def test_nothing_in_is_nothing_out(self, engine: Engine) -> None:
+        assert engine.generate([]) == []
+        assert engine.read([]).response.shape == (0, engine.last_layer + 1, engine.hidden_size)
+
+    def test_as_many_answers_come_out_as_requests_went_in_and_in_their_order(self, engine: Engine) -> None:
+        requests = a_mixed_batch(engine)
+        responses = engine.generate(requests)
+        assert [response.request for response in responses] == requests, "an answer must carry its own request"
+
+    def test_an_answer_is_no_longer_than_asked_and_its_finish_says_why_it_ended(self, engine: Engine) -> None:
+        for response in engine.generate(a_mixed_batch(engine)):
+            limit = response.request.sampling.max_tokens
+            assert 0 <= response.length <= limit
+            assert response.finish == "stop" or response.length == limit, "cut short, yet it does not say it stopped"
+
+    def test_the_tokens_before_the_answer_are_those_of_its_prompt(
+        self, engine: Engine, answers: Sequence[Response]
+    ) -> None:
+        for response in answers:
+            alone = engine.generate([replace(response.request, sampling=greedy(1))])[0]
+            assert response.response_start == alone.response_start, "the boundary moved with the batch"
+            assert response.tokens[: response.response_start] == alone.tokens[: alone.response_start]
+
+    def test_no_answer_begins_with_the_tail_of_its_own_prompt(
+        self, engine: Engine, answers: Sequence[Response]
+    ) -> None:
+        tails = [response.request.text[-6:] for response in answers]
+        leaked = [tail for tail, response in zip(tails, answers, strict=True) if response.text.startswith(tail)]
+        assert not leaked, f"answers that repeat the end of their prompt: {leaked}; is the boundary a padded one?"
+
+    def test_greedy_answers_of_a_mixed_batch_are_those_given_one_by_one(
+        self, engine: Engine, answers: Sequence[Response]
+    ) -> None:
+        for response in answers:
+            assert said(engine.generate([response.request])[0]) == said(response)
+
+    def test_an_answer_does_not_depend_on_its_batch_mates(self, engine: Engine) -> None:
+        requests = a_mixed_batch(engine)
+        together = engine.generate(requests)
+        alone = [engine.generate([request])[0] for request in requests]
+        backwards = engine.generate(requests[::-1])[::-1]
+        differing = [
+            index
+            for index, others in enumerate(zip(together, alone, backwards, strict=True))
+            if len({said(each) for each in others}) > 1
+        ]
+        assert not differing, f"rows {differing} answer otherwise in other company"
+
+    def test_the_same_draw_repeats_and_another_draw_differs(self, engine: Engine) -> None:
+        texts = prompts_of(engine)
+        draws = [engine.generate([Request(text, sampled(16), draw) for text in texts]) for draw in (0, 1, 0)]
+        first, second, again = ([said(response) for response in answers] for answers in draws)
+        assert first == again, "the same draw of the same question gave another answer"
+        assert first != second, "two draws of five questions are all equal: are the random numbers keyed by the draw?"
+
+    def test_another_seed_gives_another_sample(self, engine: Engine) -> None:
+        texts = prompts_of(engine)
+        samples = [engine.generate([Request(text, sampled(16, seed=seed)) for text in texts]) for seed in (0, 1)]
+        assert [said(each) for each in samples[0]] != [said(each) for each in samples[1]]
+
+    def test_how_many_draws_were_asked_for_changes_none_of_them(self, engine: Engine) -> None:
+        few, many = (engine.generate([Request(QUESTIONS[0], sampled(draws=draws), 1)])[0] for draws in (2, 9))
+        assert said(few) == said(many)
+
+    @pytest.mark.parametrize("where", WHERES)
+    def test_an_edit_of_zeros_is_no_edit(self, engine: Engine, answers: Sequence[Response], where: Any) -> None:
+        zeros = tuple(Edit(np.zeros(engine.hidden_size), layer, where) for layer in (0, engine.last_layer))
+        same = engine.generate([replace(response.request, edits=zeros) for response in answers])
+        assert [said(each) for each in same] == [said(each) for each in answers]
+        plain, under_zeros = engine.read(answers), engine.read([edited(response, *zeros) for response in answers])
+        for name in (*SPANS, "norms"):
+            np.testing.assert_array_equal(getattr(plain, name), getattr(under_zeros, name))
+
+    def test_readings_are_float32_one_row_per_response_and_one_column_per_layer(
+        self, engine: Engine, answers: Sequence[Response]
+    ) -> None:
+        readings = engine.read(answers)
+        shape = (len(answers), engine.last_layer + 1, engine.hidden_size)
+        for span in SPANS:
+            assert (readings.span(span).shape, readings.span(span).dtype) == (shape, np.float32)
+        assert (readings.norms.shape, readings.norms.dtype) == (shape[:2], np.float32)
+
+    def test_a_reading_does_not_depend_on_its_batch_mates(self, engine: Engine) -> None:
+        responses = engine.generate(a_mixed_batch(engine))
+        together, alone = engine.read(responses), Readings.joined([engine.read([each]) for each in responses])
+        for name in (*SPANS, "norms"):
+            np.testing.assert_array_equal(getattr(together, name), getattr(alone, name), err_msg=name)
+
+    def test_an_edit_reads_back_as_itself_at_its_layer_and_as_nothing_before(
+        self, engine: Engine, answers: Sequence[Response]
+    ) -> None:
+        plain = engine.read(answers)
+        added = direction(engine)
+        for layer in range(engine.last_layer + 1):
+            moved = engine.read([edited(response, Edit(added, layer, "all")) for response in answers])
+            for span in SPANS:
+                change = moved.span(span) - plain.span(span)
+                np.testing.assert_array_equal(change[:, :layer], 0.0, err_msg=f"{span} changed before layer {layer}")
+                error = np.linalg.norm(change[:, layer] - added, axis=-1).max() / np.linalg.norm(added)
+                assert error <= 1e-5, f"+v at layer {layer} reads back over {span} with a relative error of {error:.1e}"
+
+    @pytest.mark.parametrize(
+        ("where", "response", "last_prompt", "whole_prompt"),
+        [("response", 1.0, 1.0, False), ("prompt", 0.0, 1.0, True), ("all", 1.0, 1.0, True)],
+    )
+    def test_an_edit_reaches_the_tokens_its_where_names_and_no_others(
+        self,
+        engine: Engine,
+        answers: Sequence[Response],
+        where: Any,
+        response: float,
+        last_prompt: float,
+        whole_prompt: bool,
+    ) -> None:
+        layer, added = engine.last_layer, direction(engine)
+        plain, moved = engine.read(answers), engine.read([edited(each, Edit(added, layer, where)) for each in answers])
+        # "response" begins at the last prompt token, which is one of response_start prompt tokens.
+        prompt = [1.0 if whole_prompt else 1.0 / each.response_start for each in answers]
+        for span, share in (("response", response), ("last_prompt", last_prompt), ("prompt", prompt)):
+            change = (moved.span(span) - plain.span(span))[:, layer]
+            expected = np.multiply.outer(np.broadcast_to(share, len(answers)), added)
+            np.testing.assert_allclose(change, expected, atol=1e-5 * np.linalg.norm(added), err_msg=f"{where}: {span}")
+
+    def test_several_edits_of_one_row_add_up(self, engine: Engine, answers: Sequence[Response]) -> None:
+        first, second = direction(engine, seed=1), direction(engine, seed=2)
+        layer = engine.last_layer
+        both = engine.read([edited(each, Edit(first, layer), Edit(second, layer, "all")) for each in answers])
+        change = (both.response - engine.read(answers).response)[:, layer]
+        np.testing.assert_allclose(change, np.tile(first + second, (len(answers), 1)), atol=4e-5)
+
+    def test_a_strong_edit_changes_what_is_said(self, engine: Engine, answers: Sequence[Response]) -> None:
+        strong = Edit(direction(engine, length=200.0), engine.last_layer, "all")
+        steered = engine.generate([replace(response.request, edits=(strong,)) for response in answers])
+        assert [each.tokens for each in steered] != [each.tokens for each in answers], "the edit reaches no answer"
+
+    def test_an_empty_response_reads_nan_and_its_prompt_still_reads(
+        self, engine: Engine, answers: Sequence[Response]
+    ) -> None:
+        silent = [replace(each, tokens=each.tokens[: each.response_start], text="", finish="stop") for each in answers]
+        readings, full = engine.read(silent), engine.read(answers)
+        assert np.isnan(readings.response).all(), "an empty response has no mean"
+        assert np.isnan(readings.norms).all(), "an empty response has no norm"
+        for span in ("prompt", "last_prompt"):
+            np.testing.assert_allclose(readings.span(span), full.span(span), rtol=1e-3, atol=1e-4)
+
+    def test_the_mean_norm_is_that_of_single_tokens(self, engine: Engine, answers: Sequence[Response]) -> None:
+        one = [replace(each, tokens=each.tokens[: each.response_start + 1]) for each in answers if each.length]
+        readings = engine.read(one)
+        np.testing.assert_allclose(readings.norms, np.linalg.norm(readings.response, axis=-1), rtol=1e-4)
+
+    def test_a_layer_the_model_does_not_have_is_refused(self, engine: Engine, answers: Sequence[Response]) -> None:
+        for layer in (-1, engine.last_layer + 1):
+            edit = Edit(direction(engine), layer)
+            with pytest.raises(LayerError, match=str(layer)):
+                engine.generate([Request(QUESTIONS[0], greedy(), edits=(edit,))])
+            with pytest.raises(LayerError, match=str(layer)):
+                engine.read([edited(answers[0], edit)])
+
+    def test_a_vector_of_another_width_is_refused(self, engine: Engine, answers: Sequence[Response]) -> None:
+        edit = Edit(np.ones(engine.hidden_size + 1), 1)
+        with pytest.raises(VectorError, match=str(engine.hidden_size)):
+            engine.generate([Request(QUESTIONS[0], greedy(), edits=(edit,))])
+        with pytest.raises(VectorError, match=str(engine.hidden_size)):
+            engine.read([edited(answers[0], edit)])
+
+    def test_a_rendered_prompt_holds_the_instruction_before_the_question(self, engine: Engine) -> None:
+        text = engine.render(Prompt("Where are you?", "You are a lighthouse."))
+        assert text.index("You are a lighthouse.") < text.index("Where are you?")
+        assert "lighthouse" not in engine.render(Prompt("Where are you?"))
+
+    def test_odd_characters_are_answered_and_read(self, engine: Engine) -> None:
+        requests = [Request(engine.render(Prompt(text)), greedy(3)) for text in ODD_TEXTS]
+        responses = engine.generate(requests)
+        assert [each.request.text for each in responses] == [each.text for each in requests]
+        assert np.isfinite(engine.read(responses).prompt).all()
+
+    def test_a_closed_engine_opens_itself_again(self, open_engine: OpenEngine, checkpoint: Checkpoint) -> None:
+        engine = open_engine(checkpoint)
+        request = Request(engine.render(Prompt(QUESTIONS[1])), sampled())
+        before = engine.generate([request])
+        engine.close()
+        assert said(engine.generate([request])[0]) == said(before[0])
+        engine.close()
+
+    def test_two_engines_on_one_checkpoint_are_one_engine(
+        self, engine: Engine, open_engine: OpenEngine, checkpoint: Checkpoint
+    ) -> None:
+        other = open_engine(checkpoint)
+        request = Request(engine.render(Prompt(QUESTIONS[1])), sampled())
+        assert other.checkpoint == engine.checkpoint
+        assert dict(other.identity) == dict(engine.identity)
+        assert said(other.generate([request])[0]) == said(engine.generate([request])[0])
+        other.close()
