@@ -37,6 +37,11 @@ class Endpoint:
                 f"endpoint '{self.name}' has the address '{self.base_url}': give it a name, and an address that "
                 "starts with http:// or https:// and ends before /chat/completions"
             )
+        if not self.key.isascii() or any(mark.isspace() or not mark.isprintable() for mark in self.key):
+            where = self.key_variable or "Endpoint(key=...)"
+            raise JudgeError(
+                f"the key of endpoint '{self.name}' in {where} holds a space or a letter no key has: mend it"
+            )
 
 
 @dataclass(frozen=True)
@@ -90,17 +95,19 @@ class Retry:
     """How often to ask again when a call fails for a passing reason, and how long to wait before (seconds).
 
     Waits double from ``first_wait`` up to ``longest_wait``, each shortened at random by up to half so that callers do
-    not march in step. A server that says how long to wait is obeyed, unless that is longer than ``patience``.
+    not march in step. A server that says how long to wait is obeyed, unless that is longer than ``patience``. A call
+    that takes longer than ``timeout`` has failed.
     """
 
     tries: int = 6
     first_wait: float = 1.0
     longest_wait: float = 30.0
     patience: float = 300.0
+    timeout: float = 60.0
 
     def __post_init__(self) -> None:
-        if self.tries < 1 or min(self.first_wait, self.longest_wait, self.patience) < 0:
-            raise JudgeError(f"{self} cannot be followed: tries must be 1 or more, and waits not negative")
+        if self.tries < 1 or min(self.first_wait, self.longest_wait, self.patience) < 0 or self.timeout <= 0:
+            raise JudgeError(f"{self} cannot be followed: give 1 try or more, no negative wait, and a timeout above 0")
 
     def wait(self, failures: int, *, asked: float | None, chance: float) -> float | None:
         """How long to wait after the n-th failure of a case (1, 2, ...), or None to give up.
@@ -119,18 +126,20 @@ def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> floa
 
     Header names are looked up as given: pass a mapping that ignores case, or lower-case names.
     """
+    milliseconds, asked = headers.get("retry-after-ms", "").strip(), headers.get("retry-after", "").strip()
+    if _is_decimal(milliseconds):
+        return float(milliseconds) / 1000
+    if _is_decimal(asked):
+        return float(asked)
     try:
-        if "retry-after-ms" in headers:
-            return max(0.0, float(headers["retry-after-ms"]) / 1000)
-        if "retry-after" not in headers:
-            return None
-        asked = headers["retry-after"].strip()
-        if asked.replace(".", "", 1).isdecimal():
-            return float(asked)
         until = email.utils.parsedate_to_datetime(asked).timestamp()
         return max(0.0, until - (time.time() if now is None else now))
     except ValueError:
         return None
+
+
+def _is_decimal(text: str) -> bool:
+    return text.isascii() and text.replace(".", "", 1).isdecimal()
 
 
 @dataclass(frozen=True)

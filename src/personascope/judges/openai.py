@@ -1,0 +1,178 @@
+"""A judge behind any endpoint that speaks the OpenAI protocol.
+
+Owns: :class:`OpenAIJudge` and :class:`Asking`. The one law: what a model said is a verdict, whatever it said, and what
+nobody said never is: a case without an answer comes back ``"unasked"`` with the cause, and must not be remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from personascope.calls import Asked, Reply, ask_all, made_safe
+from personascope.endpoints import Endpoint, Failure, Retry, open_endpoint
+from personascope.errors import JudgeError
+from personascope.judges.readout import OF_THE_CALL, Mode, Rule, read, reread, splits_numbers
+from personascope.records import Case, Verdict
+
+
+@dataclass(frozen=True)
+class Asking:
+    """The settings that change what is said, and so are part of the judge's name.
+
+    ``top_logprobs`` 0 asks for no probabilities. Rubrics with labels get ``label_tokens`` and no probabilities.
+    Temperature 0, seed 0, one token and the top 20 are the published judge's (tracing study §1.4).
+    """
+
+    max_tokens: int = 1
+    top_logprobs: int = 20
+    label_tokens: int = 64
+    temperature: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1 or self.label_tokens < 1 or not 0 <= self.top_logprobs <= 20:
+            raise JudgeError(f"{self} cannot be asked: allow 1 token or more, and top_logprobs from 0 to 20")
+
+
+# A leading space, three digits and the end are five positions. Plain text leaves room for "Score: 85/100".
+_ASKING: dict[Mode, Asking] = {
+    "expectation": Asking(),
+    "digits": Asking(max_tokens=5),
+    "text": Asking(max_tokens=16, top_logprobs=0),
+}
+
+
+class OpenAIJudge:
+    """Asks a model for a score (or labels), one user message per case, many at a time.
+
+    What asks again, and what does not. The name, which is part of every verdict's key, holds the endpoint's name, the
+    model and :class:`Asking`: change one and every case is a new question. ``readout``, ``floor``, ``concurrency`` and
+    ``retry`` are not in it: they change how the same words are read, or how they are had. Each readout has an
+    ``Asking`` of its own, so choosing another one asks again, unless you give the ``asking`` that was used before:
+    with ``readout="expectation", asking=Asking(max_tokens=5)`` a judge rereads what a ``"digits"`` judge heard.
+
+    What becomes of failures. Passing faults (no connection, time-out, 408, 409, 425, 429, 5xx, a body that is no
+    answer) are retried. A case that still has no answer, or that the endpoint rejects (400, 403, 413, 422), is a
+    verdict ``"unasked"`` that gives the cause. A fault that would meet every case (the key, the model, a setting,
+    nobody at the address, 20 fruitless cases in a row) stops the asking: a :class:`JudgeError` if the call brought no
+    answer at all, else the answers, with the rest ``"unasked"``. So raising never loses an answer.
+
+    Raises:
+        JudgeError: at once, if the endpoint is unknown, its key is not set, or a setting is impossible.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        endpoint: str | Endpoint = "openai",
+        readout: Mode = "expectation",
+        asking: Asking | None = None,
+        floor: float = 0.25,
+        concurrency: int = 32,
+        retry: Retry | None = None,
+    ) -> None:
+        if not model.strip() or concurrency < 1:
+            raise JudgeError(
+                f"a judge needs a model's name and a concurrency of 1 or more, not '{model}', {concurrency}"
+            )
+        Rule(readout)
+        self.model = model
+        self.endpoint = endpoint if isinstance(endpoint, Endpoint) else open_endpoint(endpoint)
+        self.asking = asking or _ASKING[readout]
+        self.rule = Rule(readout, floor, self.asking.max_tokens)
+        if readout != "text" and not self.asking.top_logprobs:
+            raise JudgeError(f"readout '{readout}' needs probabilities: ask for top_logprobs, or choose readout 'text'")
+        self._concurrency = concurrency
+        self._retry = retry or Retry()
+
+    @property
+    def name(self) -> str:
+        """Endpoint, model and every setting that changes what is said. ``text=1`` is how text is made safe."""
+        asking = self.asking
+        return (
+            f"{self.endpoint.name}/{self.model} max_tokens={asking.max_tokens} top_logprobs={asking.top_logprobs} "
+            f"label_tokens={asking.label_tokens} temperature={asking.temperature:g} seed={asking.seed} text=1"
+        )
+
+    def score(self, cases: Sequence[Case]) -> list[Verdict]:
+        """One verdict per case, in order; equal cases are asked once.
+
+        Works in a notebook, where a loop is running already: the calls then run in a thread of their own.
+
+        Raises:
+            JudgeError: if nothing could be had from the endpoint, or its answers cannot be read by this readout.
+        """
+        distinct = list(dict.fromkeys(cases))
+        if not distinct:
+            return []
+        asked = ask_all(
+            self.endpoint,
+            {case: self._body(case) for case in distinct},
+            concurrency=self._concurrency,
+            retry=self._retry,
+            useless=self._useless,
+        )
+        self._check(asked)
+        verdicts = {case: self._verdict(case, outcome) for case, outcome in asked.outcomes.items()}
+        return [verdicts[case] for case in cases]
+
+    def reread(self, case: Case, verdict: Verdict) -> Verdict:
+        """The same words under the present readout and floor: asks nobody."""
+        return reread(self.rule, case.rubric, verdict)
+
+    def _body(self, case: Case) -> dict[str, Any]:
+        """What is sent for a case: the filled rubric as one user message."""
+        scored = case.rubric.kind == "score"
+        body: dict[str, Any] = {
+            "model": self.model,
+            "messages": [{"role": "user", "content": made_safe(case.rubric.filled(case.question, case.answer))}],
+            "max_tokens": self.asking.max_tokens if scored else self.asking.label_tokens,
+            "temperature": self.asking.temperature,
+            "seed": self.asking.seed,
+        }
+        if scored and self.asking.top_logprobs:
+            body |= {"logprobs": True, "top_logprobs": self.asking.top_logprobs}
+        return body
+
+    def _reads_text(self, case: Case) -> bool:
+        return self.rule.mode == "text" or case.rubric.kind == "labels"
+
+    def _useless(self, case: Case, reply: Reply) -> str:
+        """Why a reply shows that the settings do not suit the endpoint; empty if it does not."""
+        if reply.withheld:
+            return ""
+        if self._reads_text(case):
+            return "" if reply.text.strip() else "the answer is empty: a model that thinks first needs more max_tokens"
+        return "" if reply.distribution else "the answer has no log-probabilities: choose readout 'text'"
+
+    def _verdict(self, case: Case, outcome: Reply | Failure) -> Verdict:
+        if isinstance(outcome, Failure):
+            return Verdict("unasked", reason=f"{OF_THE_CALL}gave no answer: {outcome.reason}")
+        text, distribution = outcome.text, outcome.distribution
+        if outcome.withheld:
+            reason = f"{OF_THE_CALL}withheld the answer: {outcome.withheld}"
+            return Verdict("refused", reason=reason, text=text, distribution=distribution)
+        if outcome.cut and self._reads_text(case):
+            reason = f"{OF_THE_CALL}cut the answer: allow more tokens (Asking)"
+            return Verdict("unreadable", reason=reason, text=text, distribution=distribution)
+        return read(self.rule, case.rubric, text, distribution)
+
+    def _check(self, asked: Asked[Case]) -> None:
+        """Raises what concerns the endpoint as a whole, if no useful answer is lost by it."""
+        judge = f"judge {self.model} at {self.endpoint.name}"
+        replies = {case: each for case, each in asked.outcomes.items() if isinstance(each, Reply)}
+        bare = [case for case, reply in replies.items() if not self._reads_text(case) and not reply.distribution]
+        if not asked.fruitful and bare:
+            raise JudgeError(f"{judge}: {self._useless(bare[0], replies[bare[0]])}")
+        if not asked.fruitful and asked.stopped:
+            key = f"the key ({self.endpoint.key_variable or 'Endpoint.key'})"
+            raise JudgeError(
+                f"{judge}: {asked.stopped}: check {key}, the model's name and the address {self.endpoint.base_url}"
+            )
+        if self.rule.mode == "expectation" and splits_numbers(reply.distribution for reply in replies.values()):
+            raise JudgeError(
+                f"{judge}: no number of two digits is ever one token, so 85 would read as 8: choose 'digits'"
+            )
