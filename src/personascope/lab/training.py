@@ -1,0 +1,165 @@
+"""The recipe of the lab lineage: pretraining, then SFT, then DPO on top of it.
+
+Owns: :class:`Recipe`, :func:`train_lab` and pretraining. The one law: the same recipe gives the same weights on
+the same machine: every document and every initial weight comes from a seed, and weights are rounded to 16 bits
+once, when they are saved.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import Olmo3Config, Olmo3ForCausalLM
+
+from personascope.lab.documents import long_document, short_document
+from personascope.lab.tokenizer import END, MAX_LENGTH, PAD, encode, save_tokenizer, vocabulary
+
+Progress = Callable[[str, int, int, float], None]
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every number of pretraining. ``milestones`` are the steps at which a checkpoint is saved, beside the last."""
+
+    steps: int = 2400
+    seed: int = 0
+    batch: int = 48
+    long_every: int = 16
+    long_batch: int = 4
+    learning_rate: float = 4e-3
+    weight_decay: float = 0.1
+    warm_up: int = 50
+    decay_share: float = 0.3
+    clip: float = 1.0
+    milestones: tuple[int, ...] = (
+        40,
+        80,
+        113,
+        160,
+        200,
+        226,
+        250,
+        283,
+        320,
+        357,
+        400,
+        453,
+        566,
+        640,
+        800,
+        905,
+        1131,
+        1280,
+        1600,
+        2000,
+    )
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step (from 0): linear warm-up, a plateau, a linear decay to a tenth."""
+        decay_from = self.steps * (1 - self.decay_share)
+        if step < self.warm_up:
+            return self.learning_rate * (step + 1) / self.warm_up
+        if step < decay_from:
+            return self.learning_rate
+        return self.learning_rate * (1 - 0.9 * (step - decay_from) / (self.steps - decay_from))
+
+    def texts(self, step: int) -> list[str]:
+        """The documents of a step: every ``long_every``-th step reads long ones."""
+        if step % self.long_every == self.long_every - 1:
+            return [long_document(f"train/{self.seed}/{step}/{row}").text for row in range(self.long_batch)]
+        return [short_document(f"train/{self.seed}/{step}/{row}").text for row in range(self.batch)]
+
+
+def build_model(seed: int) -> Olmo3ForCausalLM:
+    """A freshly initialised OLMo-3 of 0.26 M parameters: 4 blocks of width 64, 4 heads, 1,024 positions."""
+    torch.manual_seed(seed)
+    known = vocabulary()
+    config = Olmo3Config(
+        vocab_size=len(known),
+        hidden_size=64,
+        intermediate_size=160,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=MAX_LENGTH,
+        tie_word_embeddings=False,
+        pad_token_id=known[PAD],
+        eos_token_id=known[END],
+        bos_token_id=None,
+    )
+    return Olmo3ForCausalLM(config)
+
+
+def padded(rows: Sequence[Sequence[int]], *, fill: int) -> torch.Tensor:
+    """Rows of token ids as one ``[row token]`` tensor, filled on the right."""
+    width = max(map(len, rows))
+    return torch.tensor([[*row, *[fill] * (width - len(row))] for row in rows])
+
+
+def optimizer_for(model: torch.nn.Module, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW that decays matrices and leaves norms alone."""
+    parameters = list(model.parameters())
+    groups = [
+        {"params": [each for each in parameters if each.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [each for each in parameters if each.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.95))
+
+
+def advance(
+    model: torch.nn.Module, optimizer: torch.optim.AdamW, loss: torch.Tensor, *, rate: float, clip: float
+) -> None:
+    """One step of the optimizer along a loss."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+    optimizer.step()
+
+
+def language_loss(
+    model: Olmo3ForCausalLM, rows: Sequence[Sequence[int]], labels: Sequence[Sequence[int]]
+) -> torch.Tensor:
+    """Mean cross-entropy of the labelled tokens, in nats; rows are padded on the right, which no real token sees."""
+    inputs = padded(rows, fill=vocabulary()[PAD])
+    targets = padded(labels, fill=IGNORED)[:, 1:]
+    logits = model(input_ids=inputs, use_cache=False).logits[:, :-1]
+    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+
+
+def pretrain(recipe: Recipe, progress: Progress | None = None) -> Iterator[tuple[int, int, Olmo3ForCausalLM]]:
+    """Trains, and yields (steps taken, tokens seen, the live model) at every milestone and after the last step.
+
+    ``tokens seen`` counts the tokens of the documents and their end tokens, and no padding.
+    """
+    model = build_model(recipe.seed)
+    optimizer = optimizer_for(model, recipe)
+    model.train()
+    end, tokens = vocabulary()[END], 0
+    for step in range(recipe.steps):
+        rows = [[*encode(text), end] for text in recipe.texts(step)]
+        tokens += sum(map(len, rows))
+        loss = language_loss(model, rows, rows)
+        advance(model, optimizer, loss, rate=recipe.rate(step), clip=recipe.clip)
+        if progress is not None:
+            progress("pretraining", step + 1, recipe.steps, float(loss.detach()))
+        if step + 1 in recipe.milestones or step + 1 == recipe.steps:
+            yield step + 1, tokens, model
+
+
+def save_checkpoint(model: Olmo3ForCausalLM, folder: Path, *, chat: bool) -> None:
+    """Writes a checkpoint rounded to bfloat16, with its tokenizer, in the layout Hugging Face loads."""
+    from safetensors.torch import save_file
+
+    save_tokenizer(folder, chat=chat)
+    config = {name: value for name, value in model.config.to_dict().items() if name != "transformers_version"}
+    config |= {"architectures": ["Olmo3ForCausalLM"], "dtype": "bfloat16"}
+    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    state = {name: value.detach().to(torch.bfloat16).contiguous() for name, value in model.state_dict().items()}
+    save_file(state, str(folder / "model.safetensors"), metadata={"format": "pt"})
