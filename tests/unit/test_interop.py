@@ -1,0 +1,272 @@
+"""Other people's formats: the published trait JSON and bare .pt tensors, and what is refused at the door."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from personascope.errors import TraitError, VectorError
+from personascope.interop import load_pt, load_published_trait, save_pt
+from personascope.lineages import Checkpoint
+from personascope.traits import coherence_rubric
+from personascope.vectors import PersonaVector, load_vector
+
+ABOUT: dict[str, Any] = {"trait": "bold", "form": "assistant", "checkpoint": Checkpoint("a/model", "step10")}
+EXTRACT = {
+    "instruction": [{"pos": "Be bold.", "neg": "Be timid."}, {"pos": "Dare.", "neg": "Beware."}],
+    "questions": ["Jump?", "Swim?"],
+    "eval_prompt": "How bold? {question} {answer}",
+}
+EVALUATE = {**EXTRACT, "questions": ["Climb?", "Dive?"]}
+
+
+def published(
+    root: Path, *, extract: object = EXTRACT, evaluate: object = EVALUATE, second: str = "trait_data_eval"
+) -> Path:
+    for folder, content in (("trait_data_extract", extract), (second, evaluate)):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        text = content if isinstance(content, str) else json.dumps(content)
+        (root / folder / "bold.json").write_text(text, encoding="utf-8")
+    return root
+
+
+def lacking(content: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in content.items() if name != key}
+
+
+# The published trait JSON.
+
+
+@pytest.mark.parametrize("above", ["", "data", "data_generation"])
+@pytest.mark.parametrize("second", ["trait_data_eval", "upstream_trait_data_eval"])
+def test_a_published_trait_is_taken_over_word_for_word(tmp_path: Path, above: str, second: str) -> None:
+    published(tmp_path / above, second=second)
+    trait = load_published_trait(tmp_path, "bold", form="character")
+    assert (trait.name, trait.form) == ("bold", "character")
+    assert [(each.positive, each.negative) for each in trait.contrasts] == [
+        ("Be bold.", "Be timid."),
+        ("Dare.", "Beware."),
+    ]
+    assert trait.extraction_questions == ("Jump?", "Swim?")
+    assert trait.evaluation_questions == ("Climb?", "Dive?")
+    assert trait.rubric.text == "How bold? {question} {answer}"
+
+
+@pytest.mark.parametrize("form", ["assistant", "character"])
+def test_the_coherence_rubric_is_the_bundled_one_of_the_form(tmp_path: Path, form: str) -> None:
+    trait = load_published_trait(published(tmp_path), "bold", form=form)
+    assert trait.coherence.text == coherence_rubric(form)["text"]
+
+
+def test_an_instruction_of_several_strings_has_one_per_line(tmp_path: Path) -> None:
+    stories = {**EXTRACT, "instruction": [{"pos": ["One.", "Two."], "neg": ["Three."]}]}
+    (contrast,) = load_published_trait(published(tmp_path, extract=stories), "bold", form="story").contrasts
+    assert (contrast.positive, contrast.negative) == ("One.\nTwo.", "Three.")
+
+
+def test_an_address_opens_each_instruction_with_the_right_article(tmp_path: Path) -> None:
+    trait = load_published_trait(published(tmp_path), "bold", form="assistant", address=("evil", "helpful"))
+    assert trait.contrasts[0].positive == "You are an evil assistant. Be bold."
+    assert trait.contrasts[1].negative == "You are a helpful assistant. Beware."
+
+
+def test_the_instructions_of_the_evaluation_file_are_not_needed(tmp_path: Path) -> None:
+    trait = load_published_trait(published(tmp_path, evaluate=lacking(EVALUATE, "instruction")), "bold", form="x")
+    assert len(trait.contrasts) == 2
+
+
+def test_one_file_with_both_sets_is_halved_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "bold.json"
+    path.write_text(json.dumps({**EXTRACT, "questions": ["1", "2", "3", "4"]}), encoding="utf-8")
+    trait = load_published_trait(path, "bold", form="assistant")
+    assert (trait.extraction_questions, trait.evaluation_questions) == (("1", "2"), ("3", "4"))
+    path.write_text(json.dumps({**EXTRACT, "questions": ["1", "2", "3"]}), encoding="utf-8")
+    with pytest.raises(TraitError, match=r"bold\.json: holds 3 questions: .* an even number"):
+        load_published_trait(path, "bold", form="assistant")
+
+
+def test_half_of_a_published_trait_is_not_halved_again(tmp_path: Path) -> None:
+    path = published(tmp_path) / "trait_data_extract" / "bold.json"
+    with pytest.raises(TraitError, match="one of the trait's two question sets: give the folder above"):
+        load_published_trait(path, "bold", form="assistant")
+
+
+@pytest.mark.parametrize("key", ["instruction", "questions", "eval_prompt"])
+def test_a_missing_key_is_named_with_the_file(tmp_path: Path, key: str) -> None:
+    with pytest.raises(TraitError, match=rf"trait_data_extract.bold\.json: {key}: "):
+        load_published_trait(published(tmp_path, extract=lacking(EXTRACT, key)), "bold", form="x")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"extract": {**EXTRACT, "instruction": [{"pos": "a"}]}},
+            r"trait_data_extract.bold\.json: instruction\.0\.neg: ",
+        ),
+        ({"extract": {**EXTRACT, "question": []}}, r"unknown key 'question'; did you mean 'questions'"),
+        (
+            {"extract": {**EXTRACT, "instruction": [{"pos": "a", "neg": "a"}]}},
+            r"bold\.json: contrasts\.0: .* two different",
+        ),
+        (
+            {"evaluate": {**EVALUATE, "questions": ["Climb?", "Swim?"]}},
+            r"bold\.json.*'Swim\?' is in both the extraction",
+        ),
+        (
+            {"evaluate": {**EVALUATE, "eval_prompt": "{question} {answer}"}},
+            r"trait_data_eval.bold\.json: its eval_prompt",
+        ),
+        ({"evaluate": lacking(EVALUATE, "questions")}, r"trait_data_eval.bold\.json: questions: "),
+        ({"extract": "{"}, r"trait_data_extract.bold\.json: not a readable JSON file"),
+        ({"extract": "[]"}, r"trait_data_extract.bold\.json: holds a list, not an object"),
+    ],
+)
+def test_what_is_wrong_with_published_files_is_said_in_one_line_with_their_name(
+    tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(TraitError, match=said) as caught:
+        load_published_trait(published(tmp_path, **change), "bold", form="x")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_rubric_without_its_fields_is_named_with_the_file(tmp_path: Path) -> None:
+    bare = {"extract": {**EXTRACT, "eval_prompt": "{question}"}, "evaluate": {**EVALUATE, "eval_prompt": "{question}"}}
+    with pytest.raises(TraitError, match=r"bold\.json.*: rubric: a rubric must hold"):
+        load_published_trait(published(tmp_path, **bare), "bold", form="x")
+
+
+def test_an_unknown_published_trait_names_the_nearest_and_an_empty_folder_says_so(tmp_path: Path) -> None:
+    with pytest.raises(TraitError, match=r"holds no trait_data_extract/bald\.json; did you mean 'bold'"):
+        load_published_trait(published(tmp_path / "full"), "bald", form="x")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(TraitError, match="give the folder that holds the published trait data"):
+        load_published_trait(tmp_path / "empty", "bold", form="x")
+    with pytest.raises(TraitError, match="no such file or folder"):
+        load_published_trait(tmp_path / "nowhere", "bold", form="x")
+
+
+# Bare tensors.
+
+
+def test_a_vector_survives_the_published_format_to_the_bit_without_its_passport(tmp_path: Path) -> None:
+    directions = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
+    vector = PersonaVector(directions, np.ones(5), **ABOUT)
+    save_pt(vector, tmp_path / "deep" / "v.pt")
+    bare = torch.load(tmp_path / "deep" / "v.pt", weights_only=True)
+    assert (type(bare), bare.dtype, tuple(bare.shape)) == (torch.Tensor, torch.float32, (5, 8)), "nothing but a tensor"
+    back = load_pt(tmp_path / "deep" / "v.pt", **ABOUT, span="prompt")
+    assert back.digest == vector.digest
+    assert (back.trait, back.form, back.checkpoint, back.span) == ("bold", "assistant", ABOUT["checkpoint"], "prompt")
+    assert np.isnan(back.residual_norms).all(), "the format holds no norms, and an unknown norm is NaN"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_other_floating_points_are_widened_or_rounded_to_float32(tmp_path: Path, dtype: torch.dtype) -> None:
+    tensor = torch.randn(3, 4).to(dtype)
+    torch.save(tensor, tmp_path / "v.pt")
+    vector = load_pt(tmp_path / "v.pt", **ABOUT)
+    np.testing.assert_array_equal(vector.directions, tensor.to(torch.float32).numpy())
+
+
+def test_a_parameter_and_a_view_are_read_as_the_tensors_they_are(tmp_path: Path) -> None:
+    parameter = torch.nn.Parameter(torch.randn(4, 3))
+    torch.save(parameter, tmp_path / "p.pt")
+    np.testing.assert_array_equal(load_pt(tmp_path / "p.pt", **ABOUT).directions, parameter.detach().numpy())
+    torch.save(parameter.detach().T, tmp_path / "t.pt")
+    np.testing.assert_array_equal(load_pt(tmp_path / "t.pt", **ABOUT).directions, parameter.detach().numpy().T)
+
+
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        (torch.ones(4), r"shape \[4\]: a persona vector is \[layers \+ 1, hidden\]"),
+        (torch.ones(2, 3, 4), r"shape \[2, 3, 4\]"),
+        (torch.ones(1, 4), r"shape \[1, 4\]"),
+        (torch.ones(3, 0), r"shape \[3, 0\]"),
+        (torch.ones(3, 4, dtype=torch.int64), r"torch\.int64.* dense floating-point tensor"),
+        (torch.ones(3, 4).to_sparse(), r"torch\.sparse_coo"),
+        (torch.ones(3, 4, device="meta"), "on meta"),
+        (torch.tensor([[1.0, 2.0], [float("nan"), 1.0], [1.0, float("inf")]]), r"not finite at layers \[1, 2\]"),
+        (torch.full((2, 3), 1e300, dtype=torch.float64), r"not finite at layers \[0, 1\].*overflowed"),
+        ({"vector": torch.ones(3, 4)}, "holds a dict, not a bare tensor.* take the tensor out"),
+        ([torch.ones(3, 4)], "holds a list"),
+    ],
+)
+def test_what_is_no_persona_vector_is_named_in_one_line(tmp_path: Path, held: object, said: str) -> None:
+    torch.save(held, tmp_path / "v.pt")
+    with pytest.raises(VectorError, match=said) as caught:
+        load_pt(tmp_path / "v.pt", **ABOUT)
+    assert "v.pt" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+class Malicious:
+    """Unpickled the usual way, this runs a shell command that creates a file."""
+
+    def __init__(self, victim: Path) -> None:
+        self.victim = victim
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (os.system, (f"touch '{self.victim}'",))
+
+
+def test_the_malicious_pickle_of_these_tests_is_a_real_one(tmp_path: Path) -> None:
+    torch.save(Malicious(tmp_path / "executed"), tmp_path / "v.pt")
+    torch.load(tmp_path / "v.pt", weights_only=False)
+    assert (tmp_path / "executed").exists(), "the next test would prove nothing"
+
+
+@pytest.mark.parametrize("wrapped", ["torch", "in a dict", "pickle 2", "pickle 4"])
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning")
+def test_a_file_that_would_execute_code_is_refused_before_any_of_it_runs(tmp_path: Path, wrapped: str) -> None:
+    path, evil = tmp_path / "v.pt", Malicious(tmp_path / "executed")
+    if wrapped.startswith("pickle"):
+        path.write_bytes(pickle.dumps(evil, protocol=int(wrapped[-1])))
+    else:
+        torch.save({"directions": torch.ones(3, 4), "more": evil} if wrapped == "in a dict" else evil, path)
+    with pytest.raises(VectorError, match=r"v\.pt was refused: .* can execute code; ask its author") as caught:
+        load_pt(path, **ABOUT)
+    assert not (tmp_path / "executed").exists(), "the command in the file was run"
+    assert "\n" not in str(caught.value)
+    if wrapped != "pickle 4":
+        assert "system'" in str(caught.value), "the message names what the file would have called"
+
+
+def test_a_missing_a_damaged_and_an_empty_file_are_told_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(VectorError, match=r"none\.pt: no such file; check the path"):
+        load_pt(tmp_path / "none.pt", **ABOUT)
+    torch.save(torch.ones(3, 4), tmp_path / "v.pt")
+    whole = (tmp_path / "v.pt").read_bytes()
+    for content in (whole[: len(whole) // 2], b"", b"hello, this is text"):
+        (tmp_path / "v.pt").write_bytes(content)
+        with pytest.raises(VectorError, match=r"v\.pt is not a readable tensor file .* save it again") as caught:
+            load_pt(tmp_path / "v.pt", **ABOUT)
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 300
+
+
+def test_the_vector_reader_points_to_the_reader_of_tensors(tmp_path: Path) -> None:
+    torch.save(torch.ones(3, 4), tmp_path / "v.pt")
+    with pytest.raises(VectorError, match=r"personascope\.interop\.load_pt"):
+        load_vector(tmp_path / "v.pt")
+
+
+def test_importing_interop_and_reading_a_trait_imports_no_torch(tmp_path: Path) -> None:
+    published(tmp_path)
+    code = (
+        "import sys, personascope.interop as interop\n"
+        f"interop.load_published_trait({str(tmp_path)!r}, 'bold', form='assistant')\n"
+        "print('torch' in sys.modules, sorted(set(interop.__all__) - set(dir(interop))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False []"
