@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from personascope.lineages import Lineage
 from personascope.studies import Study
 
 
@@ -40,9 +41,9 @@ class Plan:
         return self.tokens / tokens_per_second
 
 
-def plan_study(study: Study) -> Plan:
-    """Counts what a study asks for. Reads the study's own files, opens no model."""
-    lineage, traits = study.load_lineage(), study.load_traits()
+def plan_study(study: Study, lineage: Lineage) -> Plan:
+    """Counts what a study of a lineage asks for. Reads the traits' files, opens no model."""
+    lineage, traits = study.cut(lineage), study.load_traits()
     controls = study.controls.random + study.controls.shuffled
     instructed = plain = steered = selection = 0
     for chosen, (extract, evaluate) in zip(study.traits, traits, strict=True):

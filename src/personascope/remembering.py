@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from personascope.engines import Engine
+from personascope.errors import StoreError
 from personascope.identity import canonical, key_of
 from personascope.judges import Judge
 from personascope.lineages import Checkpoint
@@ -24,12 +25,18 @@ Notice = Callable[[str, int, bool], None]
 
 
 class RememberingEngine:
-    """An engine that asks only what the store does not know: the same port, so nothing else changes."""
+    """An engine that asks only what the store does not know: the same port, so nothing else changes.
 
-    def __init__(self, engine: Engine, store: Store, *, chunk: int = 512, notice: Notice | None = None) -> None:
+    With ``asking`` false it asks nothing at all, and a response the store lacks is a :class:`StoreError`.
+    """
+
+    def __init__(
+        self, engine: Engine, store: Store, *, chunk: int = 512, asking: bool = True, notice: Notice | None = None
+    ) -> None:
         self.engine = engine
         self.store = store
         self._chunk = chunk
+        self._asking = asking
         self._notice = notice or _silent
 
     @property
@@ -60,6 +67,7 @@ class RememberingEngine:
         keys = [key_of("response", {**giver, "request": request}) for request in requests]
         known = self.store.lookup(keys)
         missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in known}
+        _check_asking(self._asking, self.store, len(missing), f"responses of {self.checkpoint.label}")
         self._notice("response", len(keys) - len(missing), False)
         # Rows of like length compute together, so a chunk of them wastes least; the order is nobody's concern.
         for some in chunked(sorted(missing.items(), key=lambda item: (len(item[1].text), item[0])), self._chunk):
@@ -91,6 +99,7 @@ class RememberingEngine:
         ]
         known = self.store.readings.lookup(keys)
         missing = {key: each for key, each in zip(keys, responses, strict=True) if key not in known}
+        _check_asking(self._asking, self.store, len(missing), f"readings of {self.checkpoint.label}")
         for some in chunked(sorted(missing.items(), key=lambda item: (len(item[1].tokens), item[0])), self._chunk):
             fresh = self.engine.read([response for _, response in some])
             self.store.keep_readings([key for key, _ in some], fresh)
@@ -104,10 +113,13 @@ class RememberingEngine:
 class RememberingJudge:
     """A judge that is asked each case once. A verdict nobody gave (``"unasked"``) is not remembered."""
 
-    def __init__(self, judge: Judge, store: Store, *, chunk: int = 2048, notice: Notice | None = None) -> None:
+    def __init__(
+        self, judge: Judge, store: Store, *, chunk: int = 2048, asking: bool = True, notice: Notice | None = None
+    ) -> None:
         self.judge = judge
         self.store = store
         self._chunk = chunk
+        self._asking = asking
         self._notice = notice or _silent
 
     @property
@@ -123,6 +135,7 @@ class RememberingJudge:
         keys = {case: key_of("verdict", {"judge": self.name, "case": case}) for case in distinct}
         known = {key: _verdict(value, key) for key, value in self.store.lookup(keys.values()).items()}
         missing = [case for case in distinct if keys[case] not in known]
+        _check_asking(self._asking, self.store, len(missing), f"verdicts of {self.name.split()[0]}")
         self._notice("verdict", len(cases) - len(missing), False)
         for some in chunked(missing, self._chunk):
             fresh = self.judge.score(some)
@@ -138,6 +151,11 @@ class RememberingJudge:
             known |= {key: _verdict(value, key) for key, value in stands.items()}
             self._notice("verdict", len(some), True)
         return [self.reread(case, known[keys[case]]) for case in cases]
+
+
+def _check_asking(asking: bool, store: Store, missing: int, what: str) -> None:
+    if missing and not asking:
+        raise StoreError(f"the store {store.path} lacks {missing} {what}: run the study on it first, then ask again")
 
 
 def _silent(kind: str, count: int, fresh: bool) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from personascope.engines import Engine, OpenEngine
 from personascope.errors import LayerError, StudyError, nearest
@@ -25,7 +25,7 @@ from personascope.extract import (
 )
 from personascope.files import bundled, read_toml, value_of
 from personascope.judges import Judge
-from personascope.lineages import Lineage, Milestone, load_lineage
+from personascope.lineages import Lineage, Milestone
 from personascope.records import Bar, Sampling, Span
 from personascope.respond import answer
 from personascope.selection import Grid, Selection, select_steering
@@ -104,9 +104,8 @@ class Study:
         """How answers are drawn and vectors made."""
         return Method(self.extraction, self.evaluation, self.bar, self.span)
 
-    def load_lineage(self) -> Lineage:
+    def cut(self, lineage: Lineage) -> Lineage:
         """The lineage, cut to the milestones the study names."""
-        lineage = load_lineage(self.lineage)
         return lineage.only(self.milestones) if self.milestones else lineage
 
     def load_traits(self) -> list[tuple[Trait, Trait]]:
@@ -148,19 +147,23 @@ def study_path(name: str | Path) -> Path:
 
 def read_study(path: Path) -> Study:
     """The study in a TOML file."""
-    table = read_toml(path, error=StudyError)
+    return study_of(read_toml(path, error=StudyError), source=str(path))
+
+
+def study_of(table: dict[str, Any], *, source: str) -> Study:
+    """The study that a table (of a TOML file, or kept in a store) describes."""
     if table.get("kind") != "trace":
-        raise StudyError(f"{path}: a study of kind '{table.get('kind')}' was asked for; the kinds that exist: trace")
-    return value_of(table, Study, source=str(path), error=StudyError)
+        raise StudyError(f"{source}: a study of kind '{table.get('kind')}' was asked for; the kinds that exist: trace")
+    return value_of(table, Study, source=source, error=StudyError)
 
 
-def run_study(study: Study, *, open_engine: OpenEngine, judge: Judge) -> StudyResult:
-    """Chooses how to steer where the study leaves it open, then traces.
+def run_study(study: Study, lineage: Lineage, *, open_engine: OpenEngine, judge: Judge) -> StudyResult:
+    """Chooses how to steer where the study leaves it open, then traces ``lineage``, the one the study names.
 
     The choice is made at the last milestone, and the lineage is walked from there back, so that no checkpoint is
     loaded twice; the order of milestones changes no answer.
     """
-    lineage = study.load_lineage()
+    lineage = study.cut(lineage)
     target = lineage.target(study.target) if study.target else None
     subjects, selections = _subjects(study, lineage.milestones[-1], target, open_engine, judge)
     backwards = replace(lineage, milestones=lineage.milestones[::-1])

@@ -103,3 +103,27 @@ def growth(answers: pd.DataFrame, *, level: float = 0.95) -> pd.DataFrame:
         test = sign_flip((last - first).to_numpy(dtype=np.float64), level=level)
         rows.append([trait, target, first.mean(), last.mean(), test.mean, test.low, test.high, test.p_greater])
     return pd.DataFrame(rows, columns=columns)
+
+
+CURVE = [
+    "trait", "target", "milestone", "place", "tokens_seen", "stage", "effect", "low", "high", "p_two_sided", "shown",
+    "reason", "steered_coherence", "control_low", "control_high", "control_mean", "shuffled_mean",
+]  # fmt: skip
+"""Columns of a curve. ``shown`` is false where there is no effect; controls are in score points, NaN without one."""
+
+
+def curves(effects: pd.DataFrame) -> pd.DataFrame:
+    """One row per trait, target and milestone: the chosen effect, and the controls at the same place beside it.
+
+    Takes :func:`effects`. ``control_low`` and ``control_high`` are the least and the greatest effect of the random
+    directions there, ``control_mean`` their mean; ``shuffled_mean`` is that of the label-shuffled vectors.
+    """
+    keys = ["trait", "target", "place"]
+    chosen = effects[effects["chosen"].astype(bool)]
+    frame = chosen[chosen["direction"] == "extracted"].copy()
+    frame["shown"] = frame["effect"].notna()
+    kind = chosen["direction"].str.rsplit("-", n=1).str[0]
+    drawn = chosen[kind == "random"].groupby(keys)["effect"].agg(["min", "max", "mean"])
+    drawn.columns = pd.Index(["control_low", "control_high", "control_mean"])
+    swapped = chosen[kind == "shuffled"].groupby(keys)["effect"].mean().rename("shuffled_mean")
+    return frame.join(drawn, on=keys).join(swapped, on=keys).reset_index(drop=True)[CURVE]

@@ -1,7 +1,7 @@
 """Opening engines: from the name of a model to an engine, and how many stay loaded.
 
-Owns: :func:`open_engine` and :class:`Opener`. The one law: opening is free, loading is not, so engines open where they
-are named and weights stay loaded only while they are in use.
+Owns: :func:`open_engine`, :func:`open_lineage` and :class:`Opener`. The one law: opening is free, loading is not, so
+engines open where they are named and weights stay loaded only while they are in use.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from personascope.engines import Engine
-from personascope.lineages import Checkpoint, Milestone
+from personascope.lineages import Checkpoint, Lineage, Milestone, load_lineage
 
 
 def open_engine(
@@ -36,8 +36,6 @@ def open_engine(
     from personascope.engines.transformers import TransformersEngine
 
     if str(where) == "lab" and not Path("lab").is_dir():
-        from personascope.lineages import load_lineage
-
         lineage = load_lineage("lab")
         where = lineage.only((revision,)).milestones[0] if revision else lineage.milestones[-1]
     if isinstance(where, Milestone):
@@ -45,6 +43,20 @@ def open_engine(
     if not isinstance(where, Checkpoint):
         where = Checkpoint.at(where, revision=revision, adapter=adapter)
     return TransformersEngine(where, device=device, dtype=dtype, device_map=device_map)
+
+
+def open_lineage(name: str) -> Lineage:
+    """A lineage by name, file or folder, or else every revision of the Hub repository of that name.
+
+    Raises:
+        LineageError: if there is no such lineage.
+        CheckpointError: if it looks like a repository and the Hub does not know it.
+    """
+    if name.count("/") == 1 and not name.endswith(".toml") and not Path(name).exists():
+        from personascope.engines.hub import list_lineage
+
+        return list_lineage(name)
+    return load_lineage(name)
 
 
 class Opener:

@@ -1,0 +1,38 @@
+"""The command line: a verb per public function.
+
+Owns: the list of verbs. The one law: the command line knows no science. Each verb reads its options, calls the
+functions of the same names, and shows what they give.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from personascope.cli import lab, models, studies, terminal
+
+app = typer.Typer(
+    help="Persona vectors: extract them, steer with them, and trace them through training.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for verb in (
+    studies.demo,
+    models.extract,
+    models.respond,
+    models.steer,
+    studies.trace,
+    studies.run,
+    studies.plan,
+    studies.show,
+    studies.figures,
+):
+    app.command()(verb)
+app.add_typer(lab.app, name="lab")
+
+
+def main() -> None:
+    """The entry point: errors the user can mend are one line, and the exit code says whether all went well."""
+    sys.exit(terminal.guarded(lambda: app()))

@@ -1,0 +1,211 @@
+"""What is shown on a terminal: one progress bar, tables, and errors in one line.
+
+Owns: :class:`Progress`, the tables and :func:`guarded`. The one law: results go to standard output and everything else
+to standard error, so that a result can be piped.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+from rich.text import Text
+
+from personascope.errors import PersonascopeError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from personascope.plans import Plan
+    from personascope.studies import StudyResult
+
+out = Console()
+err = Console(stderr=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output; NaN is null."""
+    sys.stdout.write(json.dumps(_plain(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
+
+
+class _Remaining(ProgressColumn):
+    """Time left at the rate of what had to be asked for: what was remembered took no time and promises none."""
+
+    def render(self, task: Task) -> Text:
+        fresh, seconds = task.fields["fresh"], time.monotonic() - task.fields["began"]
+        if task.finished or not fresh or task.total is None:
+            return Text("--:--" if not task.finished else "")
+        left = (task.total - task.completed) * seconds / fresh
+        return Text(f"{int(left) // 60:d}:{int(left) % 60:02d} left")
+
+
+class Progress:
+    """One bar over everything a study asks for, responses and verdicts alike; call it with what was done."""
+
+    def __init__(self, bar: RichProgress, total: int) -> None:
+        self._bar = bar
+        self._task = bar.add_task("asking", total=total, fresh=0, began=time.monotonic())
+
+    def __call__(self, kind: str, count: int, fresh: bool) -> None:
+        task = self._bar.tasks[0]
+        news = {"fresh": task.fields["fresh"] + count} if fresh else {}
+        self._bar.update(self._task, advance=count, description="reading" if kind == "reading" else "asking", **news)
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Progress]:
+    """A bar on standard error for as long as something runs."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Remaining())
+    with RichProgress(*columns, console=err, transient=True) as bar:
+        yield Progress(bar, total)
+
+
+def show_plan(plan: Plan, *, seconds: float | None = None) -> None:
+    """What a study will ask for, at most."""
+    table = Table(
+        title=f"plan of '{plan.study}' (at most; milestones without a vector ask for less)", title_justify="left"
+    )
+    table.add_column("what")
+    table.add_column("how many", justify="right")
+    for name, count in (
+        ("milestones", plan.milestones),
+        ("traits", plan.traits),
+        ("instructed responses (they make the vectors)", plan.instructed),
+        ("plain responses (the baseline)", plan.plain),
+        ("steered responses (controls included)", plan.steered),
+        ("responses to choose how to steer", plan.selection),
+        ("responses in all", plan.responses),
+        ("verdicts of the judge", plan.verdicts),
+        ("model loads", plan.loads),
+        ("new tokens", plan.tokens),
+    ):
+        table.add_row(name, f"{count:,}")
+    out.print(table)
+    if seconds is not None:
+        out.print(f"roughly {_duration(seconds)} of generation, without loading and judging")
+
+
+def show_effects(effects: pd.DataFrame, result: StudyResult) -> None:
+    """The chosen effect of every trait and milestone, and how it was chosen."""
+    for selection in result.selections:
+        way = selection.steering
+        out.print(
+            f"[bold]{selection.trait}[/bold]: layer {way.layer}, strength {way.strength:g} x {way.unit}, "
+            f"where {way.where}; {selection.reason}",
+            highlight=False,
+        )
+    columns = ("trait", "milestone", "pairs", "plain", "steered", "effect", "95 % interval", "p", "coherence", "norm")
+    table = Table(title="steered minus plain, in score points", title_justify="left")
+    for place, name in enumerate(columns):
+        table.add_column(name, justify="left" if place < 2 else "right")
+    trait = ""
+    for row in effects[effects["chosen"] & (effects["direction"] == "extracted")].itertuples():
+        if trait and row.trait != trait:
+            table.add_section()
+        trait = str(row.trait)
+        table.add_row(*_effect_cells(row))
+    out.print(table)
+
+
+def _effect_cells(row: Any) -> tuple[str, ...]:
+    head = (str(row.trait), str(row.milestone), f"{row.pairs_kept}/{row.pairs_asked}")
+    if math.isnan(row.effect):
+        return (*head, "", "", "no vector" if row.pairs_asked else "no checkpoint", "", "", "", "")
+    return (
+        *head,
+        f"{row.plain:.1f}",
+        f"{row.steered:.1f}",
+        f"{row.effect:+.1f}",
+        f"{row.low:+.1f} to {row.high:+.1f}",
+        f"{row.p_two_sided:.2g}",
+        f"{row.steered_coherence:.0f}",
+        f"{row.applied_norm:.2f}",
+    )
+
+
+def show_controls(effects: pd.DataFrame) -> None:
+    """Every kind of arm, averaged over traits and milestones: vectors, their controls and other places in the text."""
+    shown = effects[effects["effect"].notna()].copy()
+    if shown.empty:
+        return
+    kind = shown["direction"].str.rsplit("-", n=1).str[0]
+    shown["arm"] = kind.where(shown["chosen"], kind + ", where = " + shown["where"])
+    table = Table(title="arms, averaged over traits and milestones that gave vectors", title_justify="left")
+    for name in ("arm", "rows", "mean effect", "least", "most", "applied norm", "coherence"):
+        table.add_column(name, justify="left" if name == "arm" else "right")
+    for arm, rows in shown.groupby("arm", sort=False):
+        effect = rows["effect"]
+        table.add_row(
+            str(arm),
+            str(len(rows)),
+            *(f"{value:+.1f}" for value in (effect.mean(), effect.min(), effect.max())),
+            f"{rows['applied_norm'].mean():.2f}",
+            f"{rows['steered_coherence'].mean():.0f}",
+        )
+    out.print(table)
+
+
+def show_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A plain table; the texts of models are shown as they are, never as markup."""
+    table = Table(title=title, title_justify="left")
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(made_printable(cell)) for cell in row))
+    out.print(table)
+
+
+def made_printable(text: str) -> str:
+    """Text that any terminal takes: control characters and lone surrogates are shown as escapes."""
+    return "".join(
+        letter
+        if letter == "\n" or (letter.isprintable() and not "\ud800" <= letter <= "\udfff")
+        else ascii(letter)[1:-1]
+        for letter in text
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def guarded(run: Callable[[], None]) -> int:
+    """Runs a command: what the user can mend is one line on standard error, and the exit code is 1."""
+    try:
+        run()
+        return 0
+    except PersonascopeError as problem:
+        err.print(f"[bold red]error:[/bold red] {_unmarked(str(problem))}", soft_wrap=True, highlight=False)
+        return 1
+    except KeyboardInterrupt:
+        err.print("stopped; everything recorded stays: run the same command again and it goes on", highlight=False)
+        return 130
+
+
+def _unmarked(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(made_printable(text))
