@@ -249,7 +249,8 @@ def _distribution(choice: Mapping[str, Any]) -> tuple[Position, ...]:
             token, logprob = (entry.get("token"), entry.get("logprob")) if isinstance(entry, dict) else (None, None)
             if not isinstance(token, str):
                 continue
-            known = isinstance(logprob, int | float) and math.isfinite(logprob)
-            entries.setdefault(made_safe(token), float(logprob) if known else _VERY_UNLIKELY)
+            if not isinstance(logprob, int | float) or not math.isfinite(logprob):
+                logprob = _VERY_UNLIKELY
+            entries.setdefault(made_safe(token), float(logprob))
         positions.append(tuple(entries.items()))
     return tuple(positions)

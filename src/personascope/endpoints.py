@@ -30,6 +30,7 @@ class Endpoint:
     base_url: str
     key: str = field(default="", repr=False, compare=False)
     key_variable: str = ""
+    key_needed: bool = False
 
     def __post_init__(self) -> None:
         if not self.name.strip() or not self.base_url.startswith(("http://", "https://")):
@@ -41,6 +42,14 @@ class Endpoint:
             where = self.key_variable or "Endpoint(key=...)"
             raise JudgeError(
                 f"the key of endpoint '{self.name}' in {where} holds a space or a letter no key has: mend it"
+            )
+
+    def require_key(self) -> None:
+        """Raises :class:`JudgeError`, naming the variable, if a key is needed and there is none."""
+        if self.key_needed and not self.key:
+            raise JudgeError(
+                f"endpoint '{self.name}' needs a key and the variable {self.key_variable} is not set: "
+                f"export {self.key_variable}=... and run again (.env.example names all variables)"
             )
 
 
@@ -66,28 +75,28 @@ _PROVIDERS = {
 }
 
 
-def open_endpoint(name: str, *, environment: Mapping[str, str] | None = None) -> Endpoint:
+def open_endpoint(name: str, *, asking: bool = True, environment: Mapping[str, str] | None = None) -> Endpoint:
     """A known endpoint by name, with its key from the environment.
+
+    With ``asking`` false a missing key is missed only when something is asked after all: a store may know every answer.
 
     Raises:
         JudgeError: if the name is unknown, or the key's variable is not set.
 
     Example:
-        >>> open_endpoint("openai", environment={"OPENAI_API_KEY": "sk-secret"})
-        Endpoint(name='openai', base_url='https://api.openai.com/v1', key_variable='OPENAI_API_KEY')
+        >>> open_endpoint("openai", environment={"OPENAI_API_KEY": "sk-secret"}).base_url
+        'https://api.openai.com/v1'
     """
     if name not in _PROVIDERS:
         raise JudgeError(f"endpoint '{name}' is unknown; {nearest(name, _PROVIDERS)}, or give an Endpoint of your own")
     provider = _PROVIDERS[name]
     variables = os.environ if environment is None else environment
-    key = variables.get(provider.key_variable, "").strip()
-    if not key and provider.key_needed:
-        raise JudgeError(
-            f"endpoint '{name}' needs a key and the variable {provider.key_variable} is not set: "
-            f"export {provider.key_variable}=... and run again (.env.example names all variables)"
-        )
     base_url = variables.get(provider.base_url_variable, "").strip() or provider.base_url
-    return Endpoint(name, base_url.rstrip("/"), key, provider.key_variable)
+    key = variables.get(provider.key_variable, "").strip()
+    endpoint = Endpoint(name, base_url.rstrip("/"), key, provider.key_variable, provider.key_needed)
+    if asking:
+        endpoint.require_key()
+    return endpoint
 
 
 @dataclass(frozen=True)

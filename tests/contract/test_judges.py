@@ -19,7 +19,7 @@ from personascope.judges import Judge
 from personascope.judges.openai import Asking, OpenAIJudge
 from personascope.judges.readout import Mode
 from personascope.records import Case, Verdict
-from personascope.traits import Rubric
+from personascope.traits import Rubric, coherence_rubric
 
 RUBRIC = Rubric("Rate this.\nQ: {question}\nA: {answer}\nOnly a number.")
 LABELS = Rubric(
@@ -171,14 +171,14 @@ def padded(tokens: Any) -> dict[str, float]:
         Fault(body=b'{"choices": []}'),
         Fault(body=b'{"error": {"message": "all is not well"}}'),
         Fault(body=b"\xff\xfe not text"),
-        Fault(silence=0.4),
+        Fault(silence=0.8),
     ],
     ids=str,
 )
 def test_a_passing_fault_is_met_with_patience(fault: Fault) -> None:
     cases = cases_of(6)
     with FakeEndpoint(faults=lambda prompt, before: fault if before < 2 else None) as fake:
-        verdicts = judge_at(fake, retry=replace(QUICK, timeout=0.2)).score(cases)
+        verdicts = judge_at(fake, retry=replace(QUICK, timeout=0.4 if fault.silence else 60.0)).score(cases)
         assert [verdict.outcome for verdict in verdicts] == ["scored"] * 6, verdicts
         assert fake.calls == 18, "each case fails twice and is answered the third time"
 
@@ -293,6 +293,17 @@ def test_refusals_and_unreadable_answers_are_told_apart() -> None:
     assert verdicts["chatter"].reason == "numbers hold 0.100 of the probability, below 0.25"
 
 
+@pytest.mark.parametrize("form", ["assistant", "character"])
+def test_the_bundled_coherence_rubric_asks_for_a_number_and_shows_both_texts(form: str) -> None:
+    case = Case(Rubric(**coherence_rubric(form)), "What {is} this?", "It is {that}.")
+    with FakeEndpoint() as fake:
+        (verdict,) = judge_at(fake).score([case])
+        sent = fake.bodies[0]["messages"][0]["content"]
+    assert verdict.outcome == "scored"
+    assert sent.count("What {is} this?") == sent.count("It is {that}.") == 1
+    assert "one whole number from 0 to 100" in sent
+
+
 def test_an_answer_cut_for_length_is_not_taken_for_a_number() -> None:
     with FakeEndpoint(lambda prompt: Speech(({"I would say ": 1.0}, {"8": 1.0}, {"5": 1.0}))) as fake:
         (case,) = cases_of(1)
@@ -315,12 +326,12 @@ def test_text_is_made_safe_for_the_wire_and_the_case_stays_as_it_was() -> None:
 
 
 def test_many_are_asked_at_a_time_and_never_more_than_allowed() -> None:
-    with FakeEndpoint(pace=0.02) as fake:
+    with FakeEndpoint(pace=0.05) as fake:
         started = time.monotonic()
         judge_at(fake, concurrency=10).score(cases_of(100))
         took = time.monotonic() - started
     assert 5 <= fake.busiest <= 10, f"{fake.busiest} calls were under way at once, of 10 allowed"
-    assert took < 1.5, f"100 calls of 20 ms, 10 at a time, took {took:.2f} s: one by one they take 2 s"
+    assert took < 3, f"100 calls of 50 ms, 10 at a time, took {took:.2f} s: one by one they take 5 s"
 
 
 def test_a_wait_the_server_asks_for_is_obeyed_by_everyone() -> None:
@@ -346,6 +357,18 @@ def test_it_works_where_an_event_loop_runs_already() -> None:
         inside = asyncio.run(notebook(judge_at(fake)))
         outside = judge_at(fake).score(cases)
     assert all(alike(one, other) for one, other in zip(inside, outside, strict=True))
+
+
+def test_without_a_key_it_rereads_and_does_not_ask() -> None:
+    with FakeEndpoint() as fake:
+        (case,) = cases_of(1)
+        (verdict,) = judge_at(fake).score([case])
+        silent = OpenAIJudge("fake-1", endpoint=replace(fake.endpoint, key="", key_needed=True))
+        assert alike(silent.reread(case, verdict), verdict)
+        assert silent.score([]) == []
+        with pytest.raises(JudgeError, match="FAKE_API_KEY is not set"):
+            silent.score([case])
+        assert fake.calls == 1, "nothing may be asked without a key that is needed"
 
 
 def test_equal_cases_are_asked_once() -> None:

@@ -32,6 +32,9 @@ def test_a_key_comes_from_its_variable_or_is_missed_by_name(name: str, variable:
     for environment in ({}, {variable: "  "}):
         with pytest.raises(JudgeError, match=f"export {variable}="):
             open_endpoint(name, environment=environment)
+        silent = open_endpoint(name, environment=environment, asking=False)
+        with pytest.raises(JudgeError, match=f"export {variable}="):
+            silent.require_key()
 
 
 def test_a_key_is_never_shown_and_is_no_part_of_identity() -> None:

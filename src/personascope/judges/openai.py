@@ -103,11 +103,12 @@ class OpenAIJudge:
         Works in a notebook, where a loop is running already: the calls then run in a thread of their own.
 
         Raises:
-            JudgeError: if nothing could be had from the endpoint, or its answers cannot be read by this readout.
+            JudgeError: if a key is missing, nothing could be had from the endpoint, or this readout cannot read it.
         """
         distinct = list(dict.fromkeys(cases))
         if not distinct:
             return []
+        self.endpoint.require_key()
         asked = ask_all(
             self.endpoint,
             {case: self._body(case) for case in distinct},
