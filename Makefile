@@ -1,0 +1,57 @@
+# personascope: `make demo` runs the main job, `make test` the tests; each sets up all it needs by itself.
+# One thread per process: on shared cores two busy threads can be slower than one (docs/method.md, "Timing").
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: demo test test-457 check bench prove clean
+
+demo: $(VENV)/.demo
+	$(BIN)/personascope demo --out demo
+
+test: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The engine's contract on the older transformers that is supported, in an environment of its own.
+test-457: .venv-457/.ready
+	OMP_NUM_THREADS=1 .venv-457/bin/python -m pytest tests/contract tests/unit/test_blocks.py tests/unit/test_sampling.py
+
+# The slow proofs of the promises in the README, one line each with its figure.
+prove: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/prove.py
+
+bench: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench.py
+
+clean:
+	rm -rf $(VENV) .venv-457 demo .pytest_cache .mypy_cache .ruff_cache
+
+$(VENV)/.made: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) pip
+	touch $@
+
+# torch first and pinned: any other way of asking for it may bring gigabytes of CUDA.
+$(VENV)/.demo: $(VENV)/.made pyproject.toml
+	$(PIP) torch
+	$(PIP) -e ".[hf]"
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.demo
+	$(PIP) -e ".[hf,judge,dev]"
+	touch $@
+
+.venv-457/.ready: constraints.txt pyproject.toml
+	$(PYTHON) -m venv .venv-457
+	sed -e '/^transformers==/d' -e '/^huggingface.hub==/d' -e '/^tokenizers==/d' constraints.txt > .venv-457/constraints.txt
+	.venv-457/bin/pip install --quiet --disable-pip-version-check -c .venv-457/constraints.txt torch
+	.venv-457/bin/pip install --quiet --disable-pip-version-check -c .venv-457/constraints.txt "transformers==4.57.6" -e ".[hf,judge,dev]"
+	touch $@

@@ -1,0 +1,160 @@
+"""The rules of the house: who may import whom, what an import costs, and how long things may be."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import personascope
+
+SOURCE = Path(personascope.__file__).parent
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+VOCABULARY = {"errors", "identity", "files", "traits", "lineages", "records", "vectors"}
+PROTOCOLS = {"engines", "judges"}
+STORE = {"store", "readings"}
+SCIENCE = {"respond", "extract", "selection", "trace", "studies", "plans"}
+ADAPTERS = ("engines.", "judges.", "endpoints", "calls", "interop")
+
+LAYERS: list[tuple[str, set[str], tuple[str, ...]]] = [
+    # modules, what they may import by name, what by prefix
+    ("vocabulary", VOCABULARY, ()),
+    ("protocols", VOCABULARY | PROTOCOLS, ()),
+    ("store", VOCABULARY | PROTOCOLS | STORE | {"remembering"}, ()),
+    ("science", VOCABULARY | PROTOCOLS | SCIENCE, ()),
+    ("engines", VOCABULARY | PROTOCOLS, ("engines.",)),
+    # The scripted judge and the scripted engine are two halves of one double; opening knows the lab's judge by name.
+    ("judges", VOCABULARY | PROTOCOLS | {"endpoints", "calls", "engines.scripted", "lab.judge"}, ("judges.",)),
+    ("endpoints", VOCABULARY | {"endpoints"}, ()),
+    ("lab", VOCABULARY | PROTOCOLS, ("lab",)),
+    ("interop", VOCABULARY, ("interop",)),
+    ("analysis", VOCABULARY | SCIENCE, ("analysis",)),  # it reads what a trace gave
+    ("figures", VOCABULARY, ("figures",)),
+]
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def layer_of(module: str) -> str | None:
+    """Which layer a module belongs to; the faces and the package itself may import everything."""
+    if module in VOCABULARY:
+        return "vocabulary"
+    if module in PROTOCOLS:
+        return "protocols"
+    if module in STORE | {"remembering"}:
+        return "store"
+    if module in SCIENCE:
+        return "science"
+    for layer in ("lab", "interop", "analysis", "figures"):
+        if module == layer or module.startswith(f"{layer}."):
+            return layer
+    if module in ("endpoints", "calls"):
+        return "endpoints"
+    return module.split(".")[0] if module.startswith(("engines.", "judges.")) else None
+
+
+def imports_of(path: Path) -> set[str]:
+    """Every module of ours that a file imports, at any depth, type checking included."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("personascope."):
+            found.add(node.module.removeprefix("personascope."))
+        if isinstance(node, ast.Import):
+            found |= {a.name.removeprefix("personascope.") for a in node.names if a.name.startswith("personascope.")}
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_point_down(path):
+    module = name_of(path)
+    layer = layer_of(module)
+    if layer is None:
+        return
+    named, prefixes = next((named, prefixes) for each, named, prefixes in LAYERS if each == layer)
+    for imported in imports_of(path):
+        allowed = imported in named or (bool(prefixes) and imported.startswith(prefixes))
+        assert allowed, f"{module} is {layer} and imports {imported}: {layer} may import {sorted(named)} {prefixes}"
+
+
+@pytest.mark.parametrize("heavy", ["torch", "transformers", "openai", "vllm"])
+def test_heavy_packages_are_imported_only_by_adapters(heavy):
+    for path in MODULES:
+        module = name_of(path)
+        if module.startswith(ADAPTERS) or module.startswith("lab."):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not any(name.split(".")[0] == heavy for name in names), f"{module} imports {heavy}; only adapters may"
+
+
+def loaded_after(code: str) -> set[str]:
+    script = f"{code}\nimport sys\nprint(' '.join(sorted({{name.split('.')[0] for name in sys.modules}})))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("code", ["import personascope", "import personascope.cli"])
+def test_importing_loads_nothing_heavy(code):
+    heavy = {"torch", "transformers", "pandas", "scipy", "matplotlib", "openai"} & loaded_after(code)
+    assert not heavy, f"'{code}' loads {sorted(heavy)}: load them on first use"
+
+
+def test_help_loads_nothing_heavy():
+    code = "import sys\nsys.argv = ['personascope', '--help']\nfrom personascope.cli import main\n"
+    code += "try:\n    main()\nexcept SystemExit:\n    pass"
+    done = loaded_after(code)
+    assert not {"torch", "transformers", "pandas", "scipy", "matplotlib"} & done
+
+
+def test_importing_is_quick():
+    """Under half a second of processor time: the least of three, because the machine is shared."""
+    code = "import time; start = time.process_time(); import personascope; print(time.process_time() - start)"
+    taken = [float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout) for _ in range(3)]
+    assert min(taken) < 0.5, f"import personascope took {taken} CPU seconds"
+
+
+def test_every_public_name_exists_and_type_checkers_see_the_same():
+    for name in personascope.__all__:
+        assert getattr(personascope, name) is not None
+    tree = ast.parse((SOURCE / "__init__.py").read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {a.asname: node.module for node in block.body if isinstance(node, ast.ImportFrom) for a in node.names}
+    assert seen == personascope._PLACE_OF
+
+
+@pytest.mark.parametrize("name", ["trace", "extract", "respond"])
+def test_a_function_named_like_its_module_stays_a_function(name):
+    code = f"import personascope, personascope.studies, personascope.{name}\nassert callable(personascope.{name})"
+    code += f"\nfrom personascope.{name} import *\nimport personascope as p\nassert callable(p.{name})"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_functions_and_files_stay_short():
+    too_long = []
+    for path in MODULES:
+        text = path.read_text(encoding="utf-8")
+        if (lines := text.count("\n")) > 300:
+            too_long.append(f"{name_of(path)} has {lines} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                if body and (length := node.end_lineno - body[0].lineno + 1) > 50:
+                    too_long.append(f"{name_of(path)}.{node.name} has {length} lines")
+    assert not too_long, f"functions hold at most 50 lines and files 300: {too_long}"
+
+
+def test_trace_fits_one_screen_and_knows_no_store():
+    text = (SOURCE / "trace.py").read_text(encoding="utf-8")
+    function = next(n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef) and n.name == "trace")
+    assert function.end_lineno - function.lineno + 1 <= 60, "trace must fit one screen of 60 lines"
+    words = ast.get_source_segment(text, function).lower()
+    for word in ("store", "cache", "exists", "overwrite", "csv"):
+        assert word not in words, f"trace speaks of '{word}': memory is a wrapper around a port"
