@@ -7,10 +7,12 @@ Use it by subclassing, with two fixtures:
 
     class TestMyEngine(EngineLaws):
         @pytest.fixture(scope="class")
-        def checkpoint(self) -> Checkpoint: ...
+        @classmethod
+        def checkpoint(cls) -> Checkpoint: ...
 
         @pytest.fixture(scope="class")
-        def open_engine(self) -> OpenEngine: ...
+        @classmethod
+        def open_engine(cls) -> OpenEngine: ...
 """
 
 from __future__ import annotations
@@ -102,21 +104,31 @@ class EngineLaws:
     """One test per law: each was broken by some published code."""
 
     @pytest.fixture(scope="class")
-    def checkpoint(self) -> Checkpoint:
+    @classmethod
+    def checkpoint(cls) -> Checkpoint:
         raise NotImplementedError("say which checkpoint the engine is opened on")
 
     @pytest.fixture(scope="class")
-    def open_engine(self) -> OpenEngine:
+    @classmethod
+    def open_engine(cls) -> OpenEngine:
         raise NotImplementedError("say how the engine is opened")
 
     @pytest.fixture(scope="class")
-    def engine(self, open_engine: OpenEngine, checkpoint: Checkpoint) -> Iterator[Engine]:
+    @classmethod
+    def noise(cls) -> float:
+        """How far a reading may move with its batch mates, relative to its largest number: nothing, in float32."""
+        return 0.0
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def engine(cls, open_engine: OpenEngine, checkpoint: Checkpoint) -> Iterator[Engine]:
         engine = open_engine(checkpoint)
         yield engine
         engine.close()
 
     @pytest.fixture(scope="class")
-    def answers(self, engine: Engine) -> Sequence[Response]:
+    @classmethod
+    def answers(cls, engine: Engine) -> Sequence[Response]:
         """Plain greedy answers to all questions, in one batch."""
         return engine.generate([Request(text, greedy()) for text in prompts_of(engine)])
 
@@ -211,11 +223,13 @@ class EngineLaws:
             assert (readings.span(span).shape, readings.span(span).dtype) == (shape, np.float32)
         assert (readings.norms.shape, readings.norms.dtype) == (shape[:2], np.float32)
 
-    def test_a_reading_does_not_depend_on_its_batch_mates(self, engine: Engine) -> None:
+    def test_a_reading_does_not_depend_on_its_batch_mates(self, engine: Engine, noise: float) -> None:
         responses = engine.generate(a_mixed_batch(engine))
         together, alone = engine.read(responses), Readings.joined([engine.read([each]) for each in responses])
         for name in (*SPANS, "norms"):
-            np.testing.assert_array_equal(getattr(together, name), getattr(alone, name), err_msg=name)
+            ours, theirs = getattr(together, name), getattr(alone, name)
+            allowed = noise * float(np.nanmax(np.abs(theirs)))
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=allowed, err_msg=name)
 
     def test_an_edit_reads_back_as_itself_at_its_layer_and_as_nothing_before(
         self, engine: Engine, answers: Sequence[Response]

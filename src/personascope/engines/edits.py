@@ -65,8 +65,8 @@ def _table(layer: int, kinds: Sequence[tuple[Edit, ...]], hidden_size: int) -> F
     for kind, edits in enumerate(kinds):
         for edit in edits:
             if edit.layer == layer and edit.direction.any():
-                for phase in _REACHES[edit.where]:
-                    table[kind, phase] += edit.direction
+                with np.errstate(over="ignore"):  # an infinite sum is refused where a token is drawn from it
+                    table[kind, list(_REACHES[edit.where])] += edit.direction
     return table
 
 

@@ -203,9 +203,11 @@ def _where(checkpoint: Checkpoint) -> tuple[str, dict[str, Any]]:
 def _as_checkpoint_error(checkpoint: Checkpoint, what: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as problem:
-        if isinstance(problem, torch.OutOfMemoryError):
-            raise
+    except torch.OutOfMemoryError:
+        raise EngineError(
+            f"{checkpoint.label} does not fit the device's memory: choose bfloat16, or device_map='auto' over several"
+        ) from None
+    except Exception as problem:  # what a damaged file raises depends on who reads it: safetensors, tokenizers, json
         said = (str(problem).strip() or type(problem).__name__).splitlines()[0]
         raise CheckpointError(
             f"the {what} of {checkpoint.label} cannot be loaded ({said}): check the files, or choose another checkpoint"
