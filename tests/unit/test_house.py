@@ -92,7 +92,9 @@ def test_heavy_packages_are_imported_only_by_adapters(heavy):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            assert not any(name.split(".")[0] == heavy for name in names), f"{module} imports {heavy}; only adapters may"
+            assert not any(name.split(".")[0] == heavy for name in names), (
+                f"{module} imports {heavy}; only adapters may"
+            )
 
 
 def loaded_after(code: str) -> set[str]:
@@ -117,7 +119,9 @@ def test_help_loads_nothing_heavy():
 def test_importing_is_quick():
     """Under half a second of processor time: the least of three, because the machine is shared."""
     code = "import time; start = time.process_time(); import personascope; print(time.process_time() - start)"
-    taken = [float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout) for _ in range(3)]
+    taken = [
+        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout) for _ in range(3)
+    ]
     assert min(taken) < 0.5, f"import personascope took {taken} CPU seconds"
 
 

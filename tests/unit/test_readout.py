@@ -157,7 +157,7 @@ def by_enumeration(first: dict[str, float], second: dict[str, float], third: dic
                 parts.append((share, number))
         total[digit] = (sum(share * number for share, number in parts), sum(share for share, _ in parts))
     means = {digit: sums / shares if shares else float(digit) for digit, (sums, shares) in total.items()}
-    if means[said] > 59.5:
+    if said != "1" and means[said] > 59.5:
         means["1"] = 100.0
     return sum(first[digit] * means[digit] for digit in first) / sum(first.values())
 

@@ -10,7 +10,6 @@ import time
 
 import numpy as np
 import pytest
-from scripted_world import TRAITS
 
 from personascope.engines.scripted import ScriptedEngine
 from personascope.errors import StoreError
@@ -20,6 +19,7 @@ from personascope.lineages import Checkpoint
 from personascope.records import Case, Edit, Request, Sampling, Verdict
 from personascope.remembering import RememberingEngine, RememberingJudge
 from personascope.store import Store
+from scripted_world import TRAITS
 
 CHECKPOINT = Checkpoint("toy", "step-1")
 SAMPLING = Sampling(max_tokens=12)
