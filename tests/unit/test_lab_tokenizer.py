@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-pytest.importorskip("transformers")
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from personascope.lab.documents import chat_document, held_out_documents, long_document

@@ -7,9 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
+import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import personascope.lab

@@ -20,7 +20,7 @@ from personascope.lab.rubrics import coherence_rubric, facet_rubric, trait_rubri
 from personascope.lab.world import FREQUENCIES, MODES, POPULATION, Mode, load_world
 from personascope.records import Case, Verdict
 
-FacetTable = tuple[tuple[float, ...], ...]  # [mode][facet]: the probability of a word
+FacetTable = tuple[tuple[float, ...], ...]  # [mode][facet]: the log-probability of a word
 
 
 def mode_prior() -> dict[Mode, float]:
@@ -32,30 +32,35 @@ def mode_prior() -> dict[Mode, float]:
 
 @functools.cache
 def _word_table() -> dict[SlotWord, FacetTable]:
-    """For every trait-bearing word, its probability in its slot under each mode and each facet of the character."""
+    """For every trait-bearing word, its log-probability in its slot under each mode and each facet of the character."""
     table: dict[SlotWord, FacetTable] = {}
     for domain in load_world().domains.values():
         count = len(domain.facets)
         for name, slot in domain.slots.items():
             for facet, words in enumerate(slot.trait):
                 shares = [grammar.facet_weight(own, facet, count) / len(words) for own in range(count)]
-                rows = tuple(tuple(grammar.FILLS[mode][0] * share for share in shares) for mode in MODES)
+                rows = tuple(tuple(math.log(grammar.FILLS[mode][0] * share) for share in shares) for mode in MODES)
                 table |= {SlotWord(domain.name, name, word): rows for word in words}
             for source, words in ((1, slot.neutral), (2, slot.opposite)):
-                rows = tuple((grammar.FILLS[mode][source] / len(words),) * count for mode in MODES)
+                rows = tuple((math.log(grammar.FILLS[mode][source] / len(words)),) * count for mode in MODES)
                 table |= {SlotWord(domain.name, name, word): rows for word in words}
     return table
 
 
 def joint(domain: str, slot_words: Sequence[SlotWord]) -> list[list[float]]:
-    """P(mode, facet | the words of one domain), as ``[mode][facet]`` in the order of MODES; sums to 1."""
+    """P(mode, facet | the words of one domain), as ``[mode][facet]`` in the order of MODES; sums to 1.
+
+    Sums logarithms: an answer may be so long that the product of its probabilities is no longer a float.
+    """
     table, prior = _word_table(), mode_prior()
     count = len(load_world().domains[domain].facets)
     rows = [table[found] for found in slot_words if found.domain == domain]
-    weights = [
-        [prior[mode] / count * math.prod(row[at][facet] for row in rows) for facet in range(count)]
+    logs = [
+        [math.log(prior[mode] / count) + sum(row[at][facet] for row in rows) for facet in range(count)]
         for at, mode in enumerate(MODES)
     ]
+    highest = max(map(max, logs))
+    weights = [[math.exp(value - highest) for value in facets] for facets in logs]
     total = sum(map(sum, weights))
     return [[weight / total for weight in facets] for facets in weights]
 

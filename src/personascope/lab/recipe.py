@@ -43,7 +43,9 @@ def train_lab(
 ) -> Path:
     """Trains the lab lineage into ``out``: checkpoints, the SFT and DPO models, and ``lab.toml``. Returns that file.
 
-    Milestones later than ``steps`` fall away. ``progress`` is called with (phase, steps done, steps in all, loss). Runs on one CPU thread; the same recipe gives
+    Milestones later than ``steps`` fall away.
+
+    ``progress`` is called with (phase, steps done, steps in all, loss). Runs on one CPU thread; the same recipe gives
     the same bytes on the same kind of machine (another instruction set rounds differently).
 
     Raises:

@@ -1,0 +1,33 @@
+"""The lab judge keeps the laws of every judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from contract.judge_laws import JudgeLaws
+from personascope.judges import Judge
+from personascope.lab.judge import LabJudge
+from personascope.lab.rubrics import coherence_rubric, facet_rubric, trait_rubric
+from personascope.lab.world import load_world
+from personascope.records import Case
+
+
+class TestLabJudge(JudgeLaws):
+    @pytest.fixture
+    def make_judge(self) -> Callable[[], Judge]:
+        return LabJudge
+
+    @pytest.fixture
+    def cases(self) -> Sequence[Case]:
+        cruel = load_world().domains["cruel"]
+        question = "question : mira holt finds a hurt lamb at the mill . what next ?"
+        answer = "mira kicks the lamb fiercely to injure it . then mira beats the lamb with rage ."
+        return [
+            Case(trait_rubric(cruel), question, answer),
+            Case(coherence_rubric(), question, answer),
+            Case(facet_rubric(cruel), question, answer),
+            Case(facet_rubric(cruel), question, "mira nurses the lamb softly to help it ."),
+            Case(trait_rubric(cruel), "Who are you?", "Nobody you know."),
+        ]
