@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import toy_models
 import torch
 import transformers
 from torch import nn
 
+import toy_models
 from personascope.engines.blocks import ResidualStream, find_blocks
 from personascope.engines.edits import Shifts
 from personascope.errors import EngineError

@@ -22,6 +22,14 @@ from personascope.traits import Prompt
 PINNED_DATE: Final = datetime.datetime(2025, 1, 1)
 """The date every chat template is told, so that a rendered text does not change overnight."""
 
+# transformers 5 lets no function of ours into a template: the pinned clock is written in the template's own language.
+_PINNED_CLOCK: Final = (
+    "{% macro strftime_now(format) %}{{ format"
+    + "".join(f" | replace('%{each}', '{PINNED_DATE.strftime('%' + each)}')" for each in "YymdeBbAaHMSIpjFTDxXc")
+    + "".join(f" | replace('%-{each}', '{PINNED_DATE.strftime('%' + each).lstrip('0') or 0}')" for each in "mdHMSI")
+    + " }}{% endmacro %}\n"
+)
+
 
 def render(tokenizer: Any, prompt: Prompt) -> str:
     """The text a model sees for a prompt.
@@ -45,11 +53,14 @@ def render(tokenizer: Any, prompt: Prompt) -> str:
 
 
 def _templated(tokenizer: Any, turns: list[dict[str, str]]) -> str:
+    template = tokenizer.get_chat_template()
+    if "strftime_now" in template:
+        template = _PINNED_CLOCK + template
     text: str = tokenizer.apply_chat_template(
         turns,
+        chat_template=template,
         tokenize=False,
         add_generation_prompt=True,
-        strftime_now=PINNED_DATE.strftime,
         date_string=PINNED_DATE.strftime("%d %b %Y"),
     )
     return text
