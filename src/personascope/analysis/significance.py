@@ -15,7 +15,7 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 TOLERANCE = 1e-12
 MOST_EXACT = 22  # 2^22 sign patterns take about 0.2 s; beyond, patterns are drawn
@@ -54,37 +54,43 @@ def sign_flip(differences: Float[np.ndarray, "pair"], *, level: float = 0.95, se
         return SignFlip(0, np.nan, np.nan, np.nan, np.nan, np.nan, True)
     exact = len(values) <= MOST_EXACT
     flipped, sizes = _flipped_sums(values) if exact else _drawn_sums(values, seed)
-    mean = float(values.mean())
-    # Flipping the signs of a subset takes twice its sum away from the total.
-    means = (values.sum() - 2 * flipped) / len(values)
-    greater = float(np.mean(means >= mean - TOLERANCE))
-    two_sided = float(np.mean(np.abs(means) >= abs(mean) - TOLERANCE))
+    mean, total = float(values.mean()), float(values.sum())
+    # Flipping a subset takes twice its sum away from the total, so every comparison of means is one of subset sums.
+    slack = len(values) * TOLERANCE
+    downwards = np.count_nonzero(flipped <= (total - abs(total) + slack) / 2)
+    upwards = np.count_nonzero(flipped >= (total + abs(total) - slack) / 2)
+    # Where the mean is nothing but rounding, every pattern is at least as extreme, and some would count twice.
+    two_sided = 1.0 if abs(total) <= slack else float(downwards + upwards) / len(flipped)
+    greater = float(np.count_nonzero(flipped <= slack / 2)) / len(flipped)
     low, high = _interval(flipped, sizes, level)
     return SignFlip(len(values), mean, two_sided, greater, low, high, exact)
 
 
-def _flipped_sums(values: Float[np.ndarray, "pair"]) -> tuple[Float[np.ndarray, "pattern"], Int[np.ndarray, "pattern"]]:
+def _flipped_sums(
+    values: Float[np.ndarray, "pair"],
+) -> tuple[Float[np.ndarray, "pattern"], Float[np.ndarray, "pattern"]]:
     """The sum and the size of every subset, built by doubling; the empty subset comes first."""
-    sums = np.zeros(1)
-    for value in values:
-        sums = np.concatenate([sums, sums + value])
+    sums = np.zeros(2 ** len(values))
+    for place, value in enumerate(values):
+        half = 2**place
+        np.add(sums[:half], value, out=sums[half : 2 * half])
     return sums, _subset_sizes(len(values))
 
 
 @functools.lru_cache(maxsize=4)
-def _subset_sizes(pairs: int) -> Int[np.ndarray, "pattern"]:
-    sizes = np.zeros(1, dtype=np.int8)
+def _subset_sizes(pairs: int) -> Float[np.ndarray, "pattern"]:
+    sizes = np.zeros(1)
     for _ in range(pairs):
-        sizes = np.concatenate([sizes, sizes + np.int8(1)])
+        sizes = np.concatenate([sizes, sizes + 1])
     return sizes
 
 
 def _drawn_sums(
     values: Float[np.ndarray, "pair"], seed: int
-) -> tuple[Float[np.ndarray, "pattern"], Int[np.ndarray, "pattern"]]:
+) -> tuple[Float[np.ndarray, "pattern"], Float[np.ndarray, "pattern"]]:
     """The sum and the size of random subsets; the empty one, the pattern observed, is always among them."""
     generator = np.random.default_rng(seed)
-    sums, sizes = np.zeros(_DRAWN), np.zeros(_DRAWN, dtype=np.int64)
+    sums, sizes = np.zeros(_DRAWN), np.zeros(_DRAWN)
     for value in values:
         chosen = generator.integers(0, 2, _DRAWN)
         chosen[0] = 0
@@ -94,16 +100,18 @@ def _drawn_sums(
 
 
 def _interval(
-    sums: Float[np.ndarray, "pattern"], sizes: Int[np.ndarray, "pattern"], level: float
+    sums: Float[np.ndarray, "pattern"], sizes: Float[np.ndarray, "pattern"], level: float
 ) -> tuple[float, float]:
     """Every shift that neither one-sided test rejects at half the remaining level.
 
     A pattern counts against a shift exactly if the mean of its flipped subset is at most the shift. So the ends of the
     interval are order statistics of the subset means, with the empty subset counting against every shift.
     """
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = np.where(sizes > 0, sums / sizes, -np.inf)
-    empties = int(np.count_nonzero(sizes == 0))
+    empty = np.flatnonzero(sizes == 0)
+    with np.errstate(invalid="ignore"):
+        means = sums / sizes
+    means[empty] = -np.inf
+    empties = len(empty)
     # The largest number of patterns that may count against a shift while the test still rejects it.
     rejecting = int(np.floor((1 - level) / 2 * len(sums)))
     if rejecting < empties:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
 from rich.progress import Progress as RichProgress
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from personascope.plans import Plan
     from personascope.studies import StudyResult
 
-out = Console()
+# Piped output has no width of its own; rich would cut tables at 80 columns.
+out = Console(width=None if sys.stdout.isatty() else 100)
 err = Console(stderr=True)
 
 
@@ -81,6 +83,10 @@ def progress(total: int) -> Iterator[Progress]:
         yield Progress(bar, total)
 
 
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+
+
 def show_plan(plan: Plan, *, seconds: float | None = None) -> None:
     """What a study will ask for, at most."""
     table = Table(
@@ -115,10 +121,11 @@ def show_effects(effects: pd.DataFrame, result: StudyResult) -> None:
             f"where {way.where}; {selection.reason}",
             highlight=False,
         )
-    columns = ("trait", "milestone", "pairs", "plain", "steered", "effect", "95 % interval", "p", "coherence", "norm")
-    table = Table(title="steered minus plain, in score points", title_justify="left")
-    for place, name in enumerate(columns):
-        table.add_column(name, justify="left" if place < 2 else "right")
+    table = _table("steered minus plain, in score points (coh. = coherence of the steered answers)")
+    for name in ("trait", "milestone", "pairs"):
+        table.add_column(name, no_wrap=True)
+    for name in ("plain to steered", "effect, 95 % interval", "p", "coh."):
+        table.add_column(name, justify="right", no_wrap=True)
     trait = ""
     for row in effects[effects["chosen"] & (effects["direction"] == "extracted")].itertuples():
         if trait and row.trait != trait:
@@ -131,16 +138,13 @@ def show_effects(effects: pd.DataFrame, result: StudyResult) -> None:
 def _effect_cells(row: Any) -> tuple[str, ...]:
     head = (str(row.trait), str(row.milestone), f"{row.pairs_kept}/{row.pairs_asked}")
     if math.isnan(row.effect):
-        return (*head, "", "", "no vector" if row.pairs_asked else "no checkpoint", "", "", "", "")
+        return (*head, "", "no vector" if row.pairs_asked else "no checkpoint", "", "")
     return (
         *head,
-        f"{row.plain:.1f}",
-        f"{row.steered:.1f}",
-        f"{row.effect:+.1f}",
-        f"{row.low:+.1f} to {row.high:+.1f}",
-        f"{row.p_two_sided:.2g}",
+        f"{row.plain:.1f} → {row.steered:.1f}",
+        f"{row.effect:+.1f}  {row.low:+.1f} to {row.high:+.1f}",
+        f"{row.p_two_sided:.1g}",
         f"{row.steered_coherence:.0f}",
-        f"{row.applied_norm:.2f}",
     )
 
 
@@ -151,9 +155,9 @@ def show_controls(effects: pd.DataFrame) -> None:
         return
     kind = shown["direction"].str.rsplit("-", n=1).str[0]
     shown["arm"] = kind.where(shown["chosen"], kind + ", where = " + shown["where"])
-    table = Table(title="arms, averaged over traits and milestones that gave vectors", title_justify="left")
-    for name in ("arm", "rows", "mean effect", "least", "most", "applied norm", "coherence"):
-        table.add_column(name, justify="left" if name == "arm" else "right")
+    table = _table("all arms, averaged over the traits and milestones that gave vectors")
+    for name in ("arm", "rows", "effect", "least", "most", "norm", "coh."):
+        table.add_column(name, justify="left" if name == "arm" else "right", no_wrap=True)
     for arm, rows in shown.groupby("arm", sort=False):
         effect = rows["effect"]
         table.add_row(
@@ -168,7 +172,7 @@ def show_controls(effects: pd.DataFrame) -> None:
 
 def show_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A plain table; the texts of models are shown as they are, never as markup."""
-    table = Table(title=title, title_justify="left")
+    table = _table(title)
     for name in columns:
         table.add_column(name, overflow="fold")
     for row in rows:

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from personascope.figures.style import BLUE, GREY, ORANGE, VERMILION, look, panels
+from personascope.figures.style import BLUE, GREY, ORANGE, VERMILION, look, panels, tokens
 
 
 def emergence(curves: pd.DataFrame, *, level: float = 0.05, ax: Axes | None = None) -> Figure:
@@ -44,6 +45,8 @@ def _draw(panel: Axes, curve: pd.DataFrame, level: float) -> None:
     along, _ = _along(curve)
     if along == "tokens_seen":
         panel.set_xscale("log")
+        panel.xaxis.set_major_formatter(FuncFormatter(lambda count, _: tokens(count)))
+        panel.xaxis.set_minor_formatter(NullFormatter())
     shown, absent = curve[curve["shown"]], curve[~curve["shown"]]
     controlled = shown[shown["control_low"].notna()]
     panel.axhline(0, color="#404040", linewidth=0.8)

@@ -60,6 +60,14 @@ def panels(count: int, *, width: float = 7.2, height: float = 2.5) -> tuple[Figu
     return figure, list(axes.flat)[:count]
 
 
+def tokens(count: float) -> str:
+    """A count of tokens for people: 12.6 B, 500 k."""
+    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count:.0f}"
+
+
 def save(figure: Figure, path: Path) -> None:
     """Writes the figure without a date, so that the same figure is the same file, and closes it."""
     dates = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}

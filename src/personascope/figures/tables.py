@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from personascope.figures.style import tokens
+
 
 def emergence_table(curves: pd.DataFrame) -> str:
     """A LaTeX table of effects: milestones down, traits across, each with its 95 % interval.
@@ -47,10 +49,7 @@ def _end(value: float) -> str:
 
 
 def _tokens(count: float) -> str:
-    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if count >= size:
-            return f"{count / size:.3g}\\,{unit}"
-    return "--" if np.isnan(count) else f"{count:.0f}"
+    return "--" if np.isnan(count) else tokens(count).replace(" ", r"\,")
 
 
 def _escaped(text: str) -> str:
