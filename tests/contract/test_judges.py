@@ -256,7 +256,7 @@ def test_nobody_at_the_address_is_said_soon() -> None:
         empty = fake.endpoint
     started = time.monotonic()
     with pytest.raises(JudgeError, match=f"nothing answers at {empty.base_url}"):
-        OpenAIJudge("m", endpoint=empty, retry=Retry(first_wait=0.01)).score(cases_of(50))
+        OpenAIJudge("m", endpoint=empty, retry=Retry(tries=12, first_wait=0.2)).score(cases_of(50))
     assert time.monotonic() - started < 3
 
 
@@ -268,6 +268,15 @@ def test_an_answer_without_log_probabilities_among_others_is_unreadable_with_its
     assert [verdict.outcome for verdict in verdicts] == ["scored", "scored", "unreadable", "scored", "scored"]
     assert verdicts[2].reason == "no log-probabilities came with the answer"
     assert verdicts[2].text == str(score_of(bare)), "what was said must be kept"
+
+
+def test_the_token_that_was_said_comes_first_even_if_another_was_likelier() -> None:
+    with FakeEndpoint(lambda prompt: Speech(({"8": 0.3, "9": 0.6}, {"5": 1.0}, {"<end>": 1.0}))) as fake:
+        for top in (20, 1):
+            judge = judge_at(fake, "digits", asking=Asking(max_tokens=5, top_logprobs=top))
+            (verdict,) = judge.score(cases_of(1))
+            assert [token for token, _ in verdict.distribution[0]] == ["8", "9"], verdict.distribution[0]
+            assert verdict.score == pytest.approx((0.3 * 85 + 0.6 * 95) / 0.9)
 
 
 def test_refusals_and_unreadable_answers_are_told_apart() -> None:

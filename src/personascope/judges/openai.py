@@ -105,13 +105,12 @@ class OpenAIJudge:
         Raises:
             JudgeError: if a key is missing, nothing could be had from the endpoint, or this readout cannot read it.
         """
-        distinct = list(dict.fromkeys(cases))
-        if not distinct:
+        if not cases:
             return []
         self.endpoint.require_key()
         asked = ask_all(
             self.endpoint,
-            {case: self._body(case) for case in distinct},
+            {case: self._body(case) for case in cases},
             concurrency=self._concurrency,
             retry=self._retry,
             useless=self._useless,
