@@ -158,7 +158,8 @@ class Case:
 class Verdict:
     """What a judge said, and what it means.
 
-    ``score`` is 0 to 100 for ``"scored"`` and NaN otherwise; ``reason`` says why there is none. ``text`` and
+    For a rubric of kind ``"score"``, ``score`` is 0 to 100 if it was ``"scored"``, else NaN, and ``reason`` says why;
+    for ``"labels"`` the answer is ``labels``. ``"unasked"`` is a verdict nobody gave: it is never remembered. ``text`` and
     ``distribution`` (per token position, the top tokens with their log-probabilities) are what was said: a changed
     rule for reading them costs no new question.
     """

@@ -84,6 +84,17 @@ def write_results(result: StudyResult, out: Path, *, made: Callable[[Path], None
     return summary
 
 
+def unasked_verdicts(result: StudyResult) -> int:
+    """How many verdicts nobody gave (an endpoint that failed): they are not remembered, and another run asks again."""
+    answers = {
+        id(each): each
+        for effect in result.outcomes
+        if isinstance(effect, Effect)
+        for each in (*effect.plain, *effect.steered)
+    }
+    return sum((each.trait.outcome == "unasked") + (each.coherence.outcome == "unasked") for each in answers.values())
+
+
 def selection_rows(result: StudyResult) -> pd.DataFrame:
     """One row per trait and way of steering that was tried: its mean scores on the selection questions."""
     return pd.DataFrame(

@@ -2,6 +2,34 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
+from personascope.cli import terminal
+
 app = typer.Typer(help="The lab: the tiny pretraining lineage that ships with personascope.", no_args_is_help=True)
+
+
+@app.callback()
+def about() -> None:
+    """The lab: the tiny pretraining lineage that ships with personascope."""
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Argument(help="A new folder.")],
+    steps: Annotated[
+        int | None, typer.Option(help="Pretraining steps; by default those of the shipped weights.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="By default the seed of the shipped weights.")] = None,
+) -> None:
+    """Train a lab lineage by the recipe of the shipped one, and write its lineage file."""
+    from personascope.lab.recipe import train_lab
+    from personascope.lab.training import Recipe
+
+    recipe = Recipe()
+    with terminal.training() as told:
+        lineage = train_lab(out, steps=steps or recipe.steps, seed=recipe.seed if seed is None else seed, progress=told)
+    terminal.out.print(f"{lineage}: trace it with `personascope trace {lineage} ...`", highlight=False)

@@ -165,9 +165,11 @@ def figures(
 
 def _run(study: Study, out: Path, *, device: str | None, dtype: str | None, as_json: bool) -> None:
     """Runs a study in a folder and shows what it gave."""
+    from personascope.analysis.effects import growth
+    from personascope.analysis.frames import answer_rows
     from personascope.engines.opening import open_lineage
     from personascope.plans import plan_study
-    from personascope.results import run_in, write_results
+    from personascope.results import run_in, unasked_verdicts, write_results
     from personascope.store import Store
 
     counted = plan_study(study, open_lineage(study.lineage))
@@ -185,6 +187,9 @@ def _run(study: Study, out: Path, *, device: str | None, dtype: str | None, as_j
         return
     terminal.show_effects(summary, result)
     terminal.show_controls(summary)
+    terminal.show_growth(growth(answer_rows(result.outcomes)))
+    if unasked := unasked_verdicts(result):
+        terminal.err.print(f"{unasked} verdicts could not be had and count as unscored: run again to ask for them")
     terminal.out.print("wrote " + ", ".join(str(path) for path in made if path.parent == out), highlight=False)
 
 

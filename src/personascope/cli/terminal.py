@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
@@ -81,6 +89,21 @@ def progress(total: int) -> Iterator[Progress]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Remaining())
     with RichProgress(*columns, console=err, transient=True) as bar:
         yield Progress(bar, total)
+
+
+@contextmanager
+def training() -> Iterator[Callable[[str, int, int, float], None]]:
+    """One bar per phase of training, with the loss."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with RichProgress(*columns, console=err) as bar:
+        phases: dict[str, TaskID] = {}
+
+        def told(phase: str, done: int, steps: int, loss: float) -> None:
+            if phase not in phases:
+                phases[phase] = bar.add_task(phase, total=steps)
+            bar.update(phases[phase], completed=done, description=f"{phase} (loss {loss:.3f})")
+
+        yield told
 
 
 def _table(title: str) -> Table:
@@ -167,6 +190,19 @@ def show_controls(effects: pd.DataFrame) -> None:
             f"{rows['applied_norm'].mean():.2f}",
             f"{rows['steered_coherence'].mean():.0f}",
         )
+    out.print(table)
+
+
+def show_growth(growth: pd.DataFrame) -> None:
+    """How much the effect grew from the first third of the milestones that gave vectors to the last."""
+    if growth.empty:
+        return
+    table = _table("growth: last third minus first third of the milestones that gave vectors")
+    for name in ("trait", "first third", "last third", "growth, 95 % interval", "p (greater)"):
+        table.add_column(name, justify="left" if name == "trait" else "right", no_wrap=True)
+    for row in growth.itertuples():
+        change = f"{row.growth:+.1f}  {row.low:+.1f} to {row.high:+.1f}"
+        table.add_row(str(row.trait), f"{row.first:+.1f}", f"{row.last:+.1f}", change, f"{row.p_greater:.1g}")
     out.print(table)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from personascope.figures.style import BLUE, GREY, ORANGE, VERMILION, look, panels, tokens
 
@@ -45,6 +45,8 @@ def _draw(panel: Axes, curve: pd.DataFrame, level: float) -> None:
     along, _ = _along(curve)
     if along == "tokens_seen":
         panel.set_xscale("log")
+        if curve[along].max() / curve[along].min() < 200:
+            panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         panel.xaxis.set_major_formatter(FuncFormatter(lambda count, _: tokens(count)))
         panel.xaxis.set_minor_formatter(NullFormatter())
     shown, absent = curve[curve["shown"]], curve[~curve["shown"]]
