@@ -29,9 +29,9 @@ class Tuning:
     sft_steps: int = 300
     sft_batch: int = 32
     sft_rate: float = 1.5e-3
-    dpo_steps: int = 60
+    dpo_steps: int = 40
     dpo_batch: int = 24
-    dpo_rate: float = 3e-4
+    dpo_rate: float = 1e-4
     beta: float = 0.1
     warm_up: int = 20
 

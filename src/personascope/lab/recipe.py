@@ -15,10 +15,10 @@ import torch
 
 from personascope.errors import LineageError
 from personascope.lab.post_training import Tuning, prefer, supervise
-from personascope.lab.training import Progress, Recipe, pretrain, save_checkpoint
+from personascope.lab.training import Progress, Recipe, pretrain, rounded, save_checkpoint
 
 ABOUT = (
-    "The lab: a 0.26 M parameter OLMo-3 trained on the synthetic world of personascope.lab (docs/lab.md). "
+    "The lab: a 0.27 M parameter OLMo-3 trained on the synthetic world of personascope.lab (docs/lab.md). "
     "tokens_seen counts document and end tokens, no padding."
 )
 
@@ -70,10 +70,10 @@ def _trained(out: Path, recipe: Recipe, tuning: Tuning, progress: Progress | Non
     for step, tokens, model in pretrain(recipe, progress):
         saved.append(Saved(out / f"step-{step:05d}", tokens, "pretraining"))
         save_checkpoint(model, saved[-1].folder, chat=False)
-    supervised, sft_tokens = supervise(model, tuning, seed=recipe.seed, progress=progress)
+    supervised, sft_tokens = supervise(rounded(model), tuning, seed=recipe.seed, progress=progress)
     saved.append(Saved(out / "sft", tokens + sft_tokens, "sft"))
     save_checkpoint(supervised, saved[-1].folder, chat=True)
-    preferring, dpo_tokens = prefer(supervised, tuning, seed=recipe.seed, progress=progress)
+    preferring, dpo_tokens = prefer(rounded(supervised), tuning, seed=recipe.seed, progress=progress)
     saved.append(Saved(out / "dpo", tokens + sft_tokens + dpo_tokens, "dpo"))
     save_checkpoint(preferring, saved[-1].folder, chat=True)
     return saved

@@ -7,6 +7,7 @@ once, when they are saved.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,12 @@ from personascope.lab.tokenizer import END, MAX_LENGTH, PAD, encode, save_tokeni
 
 Progress = Callable[[str, int, int, float], None]
 IGNORED = -100
+CONFIG_FIELDS = (
+    *("model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
+    *("num_key_value_heads", "max_position_embeddings", "hidden_act", "rms_norm_eps", "attention_bias"),
+    *("layer_types", "sliding_window", "rope_parameters", "initializer_range", "tie_word_embeddings"),
+    *("pad_token_id", "eos_token_id", "bos_token_id"),
+)
 
 
 @dataclass(frozen=True)
@@ -36,28 +43,7 @@ class Recipe:
     warm_up: int = 50
     decay_share: float = 0.3
     clip: float = 1.0
-    milestones: tuple[int, ...] = (
-        40,
-        80,
-        113,
-        160,
-        200,
-        226,
-        250,
-        283,
-        320,
-        357,
-        400,
-        453,
-        566,
-        640,
-        800,
-        905,
-        1131,
-        1280,
-        1600,
-        2000,
-    )
+    milestones: tuple[int, ...] = (40, 160, 250, 320, 640, 1131, 2000)
 
     def rate(self, step: int) -> float:
         """The learning rate of a step (from 0): linear warm-up, a plateau, a linear decay to a tenth."""
@@ -76,7 +62,7 @@ class Recipe:
 
 
 def build_model(seed: int) -> Olmo3ForCausalLM:
-    """A freshly initialised OLMo-3 of 0.26 M parameters: 4 blocks of width 64, 4 heads, 1,024 positions."""
+    """A freshly initialised OLMo-3 of 0.27 M parameters: 4 blocks of width 64, 4 heads, 1,024 positions."""
     torch.manual_seed(seed)
     known = vocabulary()
     config = Olmo3Config(
@@ -153,13 +139,24 @@ def pretrain(recipe: Recipe, progress: Progress | None = None) -> Iterator[tuple
             yield step + 1, tokens, model
 
 
+def rounded(model: Olmo3ForCausalLM) -> Olmo3ForCausalLM:
+    """A copy with the weights a saved checkpoint holds: what is trained further grows out of what is shipped."""
+    model = copy.deepcopy(model)
+    with torch.no_grad():
+        for each in model.parameters():
+            each.copy_(each.to(torch.bfloat16).to(each.dtype))
+    return model
+
+
 def save_checkpoint(model: Olmo3ForCausalLM, folder: Path, *, chat: bool) -> None:
     """Writes a checkpoint rounded to bfloat16, with its tokenizer, in the layout Hugging Face loads."""
     from safetensors.torch import save_file
 
     save_tokenizer(folder, chat=chat)
-    config = {name: value for name, value in model.config.to_dict().items() if name != "transformers_version"}
-    config |= {"architectures": ["Olmo3ForCausalLM"], "dtype": "bfloat16"}
+    config = {name: getattr(model.config, name) for name in CONFIG_FIELDS}
+    # transformers 4 reads rope_theta, transformers 5 reads rope_parameters: both are said.
+    theta = config["rope_parameters"]["full_attention"]["rope_theta"]
+    config |= {"architectures": ["Olmo3ForCausalLM"], "dtype": "bfloat16", "rope_theta": theta}
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     state = {name: value.detach().to(torch.bfloat16).contiguous() for name, value in model.state_dict().items()}
     save_file(state, str(folder / "model.safetensors"), metadata={"format": "pt"})
