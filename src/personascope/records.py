@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from jaxtyping import Float
 
-from personascope.errors import EngineError, StudyError, VectorError
+from personascope.errors import StudyError, VectorError
 from personascope.identity import annotation, digest_of
 from personascope.traits import Rubric
 
@@ -137,10 +137,14 @@ class Readings:
         return Readings(self.response[one], self.prompt[one], self.last_prompt[one], self.norms[one])
 
     @classmethod
+    def none(cls, layers: int, hidden: int) -> Readings:
+        """The readings of no response."""
+        means = np.zeros((0, layers, hidden), np.float32)
+        return cls(means, means, means, np.zeros((0, layers), np.float32))
+
+    @classmethod
     def joined(cls, parts: list[Readings]) -> Readings:
-        """Several readings one after another."""
-        if not parts:
-            raise EngineError("there are no readings to join: read at least one response")
+        """Several readings one after another, at least one."""
         names = ("response", "prompt", "last_prompt", "norms")
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
@@ -159,7 +163,7 @@ class Verdict:
     """What a judge said, and what it means.
 
     For a rubric of kind ``"score"``, ``score`` is 0 to 100 if it was ``"scored"``, else NaN, and ``reason`` says why;
-    for ``"labels"`` the answer is ``labels``. ``"unasked"`` is a verdict nobody gave: it is never remembered. ``text`` and
+    for ``"labels"`` the answer is ``labels``. ``"unasked"`` is a verdict nobody gave, never remembered. ``text`` and
     ``distribution`` (per token position, the top tokens with their log-probabilities) are what was said: a changed
     rule for reading them costs no new question.
     """

@@ -84,7 +84,9 @@ class RememberingEngine:
         return [_response(known[key], request, key) for key, request in zip(keys, requests, strict=True)]
 
     def read(self, responses: Sequence[Response]) -> Readings:
-        """Readings from the disposable folder where they are there, else from the engine, which keeps them there."""
+        """Readings from the disposable folder where they are there, else from the engine, and then kept there."""
+        if not responses:
+            return Readings.none(self.last_layer + 1, self.hidden_size)
         keys = [
             key_of(
                 "reading",

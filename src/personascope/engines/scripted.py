@@ -18,7 +18,7 @@ from jaxtyping import Float
 
 from personascope.engines import OpenEngine
 from personascope.engines.sampling import uniforms_of
-from personascope.errors import CheckpointError, EngineError, LayerError, VectorError
+from personascope.errors import CheckpointError, LayerError, VectorError
 from personascope.lineages import Checkpoint, Lineage, Milestone
 from personascope.records import Edit, Readings, Request, Response
 from personascope.traits import Prompt, Trait
@@ -71,8 +71,12 @@ class ScriptedEngine:
         return [self._respond(request) for request in requests]
 
     def read(self, responses: Sequence[Response]) -> Readings:
+        for response in responses:
+            for edit in response.request.edits:
+                self._check(edit)
         self._load()
-        return Readings.joined([self._read(response) for response in responses])
+        none = Readings.none(self.last_layer + 1, self.hidden_size)
+        return Readings.joined([none, *(self._read(response) for response in responses)])
 
     def close(self) -> None:
         self._loaded = False
@@ -88,7 +92,7 @@ class ScriptedEngine:
             raise VectorError(f"an edit of width {len(edit.direction)} does not fit a width of {self.hidden_size}")
 
     def _respond(self, request: Request) -> Response:
-        heads = tuple(zlib.crc32(word.encode("utf-8", "surrogatepass")) + 1000 for word in request.text.split())
+        heads = tuple(zlib.crc32(word.encode("utf-8", "surrogatepass")) + 1000 for word in request.text.split() or [""])
         shares = np.cumsum(self._shares(request))
         said: list[int] = []
         finish = "length"
@@ -121,8 +125,6 @@ class ScriptedEngine:
 
     def _read(self, response: Response) -> Readings:
         start = response.response_start
-        if not response.tokens:
-            raise EngineError("a response without tokens cannot be read: ask for it again")
         stream = np.stack([self._stream(response, layer) for layer in range(self.last_layer + 1)])
         means = [_mean(stream[:, part]) for part in (slice(start, None), slice(0, start), slice(start - 1, start))]
         norms = _mean(np.linalg.norm(stream[:, start:], axis=2)[:, :, None])[:, 0]
