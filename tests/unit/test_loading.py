@@ -88,11 +88,11 @@ def test_a_broken_config_and_a_missing_tokenizer_are_one_line_each(folder: Path)
         path.unlink()
     checkpoint = resolve(Checkpoint.at(folder))
     with pytest.raises(CheckpointError, match="the tokenizer of toy cannot be loaded") as caught:
-        load_tokenizer(checkpoint)
+        load_tokenizer(checkpoint, folder)
     assert "\n" not in str(caught.value)
     (folder / "config.json").write_text("{not json")
     with pytest.raises(CheckpointError, match="the config of toy cannot be loaded") as caught:
-        load_config(checkpoint)
+        load_config(checkpoint, folder)
     assert "\n" not in str(caught.value)
 
 
@@ -106,7 +106,7 @@ def test_a_response_ends_at_what_the_generation_config_or_the_tokenizer_names(
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": said}))
     checkpoint = resolve(Checkpoint.at(folder))
     tokenizer = toy_models.byte_tokenizer(eos=own)
-    assert end_tokens(checkpoint, load_config(checkpoint), tokenizer) == expected
+    assert end_tokens(folder, load_config(checkpoint, folder), tokenizer) == expected
 
 
 def test_without_a_generation_config_the_config_says_what_ends_a_response(folder: Path) -> None:
@@ -114,7 +114,7 @@ def test_without_a_generation_config_the_config_says_what_ends_a_response(folder
     config = json.loads((folder / "config.json").read_text()) | {"eos_token_id": 11}
     (folder / "config.json").write_text(json.dumps(config))
     checkpoint = resolve(Checkpoint.at(folder))
-    assert end_tokens(checkpoint, load_config(checkpoint), toy_models.byte_tokenizer()) == {11, 2}
+    assert end_tokens(folder, load_config(checkpoint, folder), toy_models.byte_tokenizer()) == {11, 2}
 
 
 def test_the_default_dtype_is_float32_on_a_cpu_and_bfloat16_on_cuda() -> None:

@@ -1,58 +1,102 @@
-"""The Hugging Face Hub: which commit a name means, and which revisions there are.
+"""The Hugging Face Hub: which commit a name means, its files, and which revisions there are.
 
-Owns: resolving a revision to its commit, and :func:`list_lineage`. The one law: a branch name never becomes part of a
-key, because tomorrow it may mean other weights. Credentials, cache and offline mode are huggingface_hub's own.
+Owns: resolving a revision to its commit, fetching files of a commit, and :func:`list_lineage`. The one law: a branch
+name never becomes part of a key, because tomorrow it may mean other weights. Credentials, cache and offline mode are
+huggingface_hub's own.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import huggingface_hub
 from huggingface_hub import constants, errors
 
-from personascope.errors import CheckpointError, LineageError
+from personascope.errors import CheckpointError, LineageError, PersonascopeError
 from personascope.lineages import Checkpoint, Lineage, Milestone
 
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _TOKENS: Final = re.compile(r"(?:^|[-_])tokens?([\d.]+)([KMBT])(?=$|[-_])", re.IGNORECASE)
 _STAGE: Final = re.compile(r"(?:^|[-_])stage(\d+)(?=$|[-_])", re.IGNORECASE)
 _UNITS: Final = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 
 
-def commit_of(model: str, revision: str, *, file: str = "config.json") -> str:
-    """The commit a revision of a repository means, asked of the Hub, or of the local cache when offline.
+class _Unreachable(Exception):
+    """The Hub did not answer, or answered that it cannot now: the cache is what there is."""
 
-    ``file`` is one the repository must hold: it is fetched, for it is needed next anyway.
+
+def commit_of(model: str, revision: str) -> str:
+    """The commit a revision of a repository means: asked of the Hub or, when it cannot be reached, of the local cache.
 
     Raises:
-        CheckpointError: if there is no such repository, revision or file, or the Hub cannot be reached and the cache
-            does not know.
+        CheckpointError: if there is no such repository or revision, or neither the Hub nor the cache can tell.
     """
-    asked = f"{model}@{revision}"
+    if _COMMIT.fullmatch(revision):
+        return revision
     try:
-        found = Path(huggingface_hub.hf_hub_download(model, file, revision=revision))
+        # By name, so that huggingface_hub notes in its cache which commit the name meant, for when it is offline.
+        return _downloaded(model, revision, ["*config.json"]).name
+    except _Unreachable:
+        known = _cache_of(model) / "refs" / revision
+        if known.is_file():
+            return known.read_text().strip()
+        raise _absent(f"{model}@{revision}") from None
+
+
+def fetch(model: str, commit: str, patterns: Sequence[str]) -> Path:
+    """The folder of a commit in the local cache, with every file of the repository that matches a pattern in it.
+
+    Raises:
+        CheckpointError: if the repository is gated, or the Hub cannot be reached and the cache has nothing of it.
+    """
+    try:
+        return _downloaded(model, commit, patterns)
+    except _Unreachable:
+        held = _cache_of(model) / "snapshots" / commit
+        if held.is_dir():
+            return held
+        raise _absent(f"{model}@{commit[:12]}") from None
+
+
+def _downloaded(model: str, revision: str, patterns: Sequence[str]) -> Path:
+    with _answering(f"{model}@{revision}"):
+        # One quick question first: a download waits half a minute for a Hub that is not there.
+        huggingface_hub.HfApi().model_info(model, revision=revision)
+        return Path(huggingface_hub.snapshot_download(model, revision=revision, allow_patterns=list(patterns)))
+
+
+@contextmanager
+def _answering(asked: str) -> Iterator[None]:
+    """What the Hub refuses, as an error to mend; what keeps it from answering, as :class:`_Unreachable`."""
+    try:
+        yield
     except errors.GatedRepoError:
         raise CheckpointError(f"{asked} is gated: accept its terms on the Hub, then run `hf auth login`") from None
     except errors.RepositoryNotFoundError:
         raise CheckpointError(f"{asked}: the Hub has no such repository: check the name, or log in to see it") from None
     except errors.RevisionNotFoundError:
         raise CheckpointError(f"{asked}: the repository has no such revision: list them with list_lineage") from None
-    except errors.EntryNotFoundError as problem:
-        if isinstance(problem, errors.LocalEntryNotFoundError):
-            raise CheckpointError(
-                f"{asked} is not in the local cache and the Hub cannot be reached: go online, or give a folder"
-            ) from None
-        raise CheckpointError(f"{asked} has no {file}, so it is not such a checkpoint: check the name") from None
     except errors.HFValidationError:
-        raise CheckpointError(f"'{model}' is neither a folder nor the name of a Hub repository: check it") from None
-    except (errors.HfHubHTTPError, OSError) as problem:
-        said = str(problem).splitlines()[0]
-        raise CheckpointError(f"{asked} could not be fetched ({said}): check the connection and the name") from None
-    return found.parent.name
+        raise CheckpointError(f"'{asked}' is neither a folder nor the name of a Hub repository: check it") from None
+    except PersonascopeError:
+        raise
+    except Exception as problem:  # each version of huggingface_hub has its own HTTP client, with its own errors
+        raise _Unreachable from problem
+
+
+def _absent(asked: str) -> CheckpointError:
+    return CheckpointError(
+        f"{asked} is not in the local cache and the Hub cannot be reached: go online, or give a folder"
+    )
+
+
+def _cache_of(model: str) -> Path:
+    return Path(constants.HF_HUB_CACHE) / f"models--{model.replace('/', '--')}"
 
 
 def list_lineage(model: str, *, pattern: str | None = None) -> Lineage:
@@ -74,24 +118,15 @@ def list_lineage(model: str, *, pattern: str | None = None) -> Lineage:
 
 def _revisions(model: str) -> Sequence[str]:
     try:
-        return [branch.name for branch in huggingface_hub.HfApi().list_repo_refs(model).branches]
-    except errors.RepositoryNotFoundError:
-        raise CheckpointError(f"{model}: the Hub has no such repository: check the name, or log in to see it") from None
-    except errors.HFValidationError:
-        raise CheckpointError(f"'{model}' is not the name of a Hub repository: check it") from None
-    except (errors.HfHubHTTPError, errors.OfflineModeIsEnabled, OSError):
-        held = _cached_revisions(model)
+        with _answering(model):
+            return [branch.name for branch in huggingface_hub.HfApi().list_repo_refs(model).branches]
+    except _Unreachable:
+        # Offline, the only revisions that can be used are those the cache knows.
+        root = _cache_of(model) / "refs"
+        held = [path.relative_to(root).as_posix() for path in sorted(root.rglob("*")) if path.is_file()]
         if held:
             return held
-        raise CheckpointError(
-            f"the revisions of {model} cannot be listed: the Hub cannot be reached, and the cache has none"
-        ) from None
-
-
-def _cached_revisions(model: str) -> list[str]:
-    """What the local cache knows: offline, the only revisions that can be used."""
-    root = Path(constants.HF_HUB_CACHE) / f"models--{model.replace('/', '--')}" / "refs"
-    return [path.relative_to(root).as_posix() for path in sorted(root.rglob("*")) if path.is_file()]
+        raise _absent(f"the list of revisions of {model}") from None
 
 
 def _milestone(model: str, name: str) -> Milestone:

@@ -17,11 +17,13 @@ import torch
 import transformers
 from torch import nn
 
-from personascope.engines.hub import commit_of
+from personascope.engines import hub
 from personascope.errors import CheckpointError, EngineError, nearest
 from personascope.lineages import Checkpoint
 
-_WEIGHTS: Final = ("model*.safetensors", "pytorch_model*.bin", "model.safetensors.index.json", "pytorch_model*.json")
+_SAFE_WEIGHTS: Final = ("model*.safetensors", "model.safetensors.index.json")
+_PICKLED_WEIGHTS: Final = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
+_WEIGHTS: Final = _SAFE_WEIGHTS + _PICKLED_WEIGHTS
 _TEXTS: Final = (
     "config.json",
     "generation_config.json",
@@ -30,7 +32,8 @@ _TEXTS: Final = (
     "added_tokens.json",
     "vocab.*",
     "merges.txt",
-    "spiece.model",
+    "*.model",
+    "*.tiktoken",
     "chat_template.*",
 )
 _ADAPTER: Final = ("adapter_config.json", "adapter_model*")
@@ -45,7 +48,7 @@ def resolve(checkpoint: Checkpoint) -> Checkpoint:
             checkpoint's revision says.
     """
     if checkpoint.path is None:
-        resolved = replace(checkpoint, revision=commit_of(checkpoint.model, checkpoint.revision))
+        resolved = replace(checkpoint, revision=hub.commit_of(checkpoint.model, checkpoint.revision))
     else:
         resolved = replace(checkpoint, model="folder", revision=_folder_revision(checkpoint.path))
         if checkpoint.revision not in ("", resolved.revision):
@@ -73,10 +76,47 @@ def _folder_revision(folder: Path) -> str:
 def _adapter_revision(checkpoint: Checkpoint) -> str:
     folder = Path(str(checkpoint.adapter))
     if not folder.is_dir():
-        return commit_of(str(folder), checkpoint.adapter_revision or "main", file="adapter_config.json")
+        commit = hub.commit_of(str(checkpoint.adapter), checkpoint.adapter_revision or "main")
+        adapter_folder(replace(checkpoint, adapter_revision=commit))  # small, and refused now if it is none
+        return commit
+    return _digest(_matching(adapter_folder(checkpoint), _ADAPTER))
+
+
+def text_folder(checkpoint: Checkpoint) -> Path:
+    """Where the config and the tokenizer of a resolved checkpoint lie: fetched from the Hub if they must be.
+
+    Raises:
+        CheckpointError: if they cannot be had.
+    """
+    if checkpoint.path is not None:
+        return checkpoint.path
+    folder = hub.fetch(checkpoint.model, checkpoint.revision, _TEXTS)
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(f"{checkpoint.model} has no config.json, so it is not a checkpoint: check the name")
+    return folder
+
+
+def weight_folder(checkpoint: Checkpoint) -> Path:
+    """Where the weights of a resolved checkpoint lie: pickled ones are fetched only where there are no others."""
+    if checkpoint.path is not None:
+        return checkpoint.path
+    for patterns in (_SAFE_WEIGHTS, _PICKLED_WEIGHTS):
+        folder = hub.fetch(checkpoint.model, checkpoint.revision, _TEXTS + patterns)
+        if _matching(folder, patterns):
+            return folder
+    raise CheckpointError(f"{checkpoint.label} has no weights on the Hub or, offline, in the cache: choose another")
+
+
+def adapter_folder(checkpoint: Checkpoint) -> Path:
+    """Where the adapter of a resolved checkpoint lies."""
+    folder = Path(str(checkpoint.adapter))
+    if not folder.is_dir():
+        folder = hub.fetch(str(checkpoint.adapter), checkpoint.adapter_revision, _ADAPTER)
     if not (folder / "adapter_config.json").is_file() or not _matching(folder, ("adapter_model*",)):
-        raise CheckpointError(f"{folder} holds no PEFT adapter (adapter_config.json and its weights): check the path")
-    return _digest(_matching(folder, _ADAPTER))
+        raise CheckpointError(
+            f"{checkpoint.adapter} holds no PEFT adapter (adapter_config.json and its weights): check the name"
+        )
+    return folder
 
 
 def _matching(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
@@ -125,28 +165,25 @@ def choose_dtype(name: str | None, device: torch.device) -> torch.dtype:
     return _DTYPES[name]
 
 
-def load_config(checkpoint: Checkpoint) -> Any:
-    """The config of a resolved checkpoint."""
-    where, revision = _where(checkpoint)
+def load_config(checkpoint: Checkpoint, folder: Path) -> Any:
+    """The config in the folder of a resolved checkpoint."""
     with _as_checkpoint_error(checkpoint, "config"):
-        return transformers.AutoConfig.from_pretrained(where, **revision)
+        return transformers.AutoConfig.from_pretrained(str(folder))
 
 
-def load_tokenizer(checkpoint: Checkpoint) -> Any:
-    """The tokenizer, from the same revision as the weights."""
-    where, revision = _where(checkpoint)
+def load_tokenizer(checkpoint: Checkpoint, folder: Path) -> Any:
+    """The tokenizer in the folder of a resolved checkpoint."""
     with _as_checkpoint_error(checkpoint, "tokenizer"):
-        return transformers.AutoTokenizer.from_pretrained(where, **revision)
+        return transformers.AutoTokenizer.from_pretrained(str(folder))
 
 
-def end_tokens(checkpoint: Checkpoint, config: Any, tokenizer: Any) -> frozenset[int]:
+def end_tokens(folder: Path, config: Any, tokenizer: Any) -> frozenset[int]:
     """The tokens that end a response: those of the generation config (or the config) and the tokenizer's own.
 
     The one thing a model's generation config is asked for. Empty is allowed: such a model speaks until ``max_tokens``.
     """
-    where, revision = _where(checkpoint)
     try:
-        said = transformers.GenerationConfig.from_pretrained(where, **revision).eos_token_id
+        said = transformers.GenerationConfig.from_pretrained(str(folder)).eos_token_id
     except OSError:
         said = config.eos_token_id
     several = said if isinstance(said, (list, tuple)) else [said]
@@ -164,39 +201,28 @@ def load_model(
     Raises:
         CheckpointError: if weights are missing or of another shape: transformers would fill them with random numbers.
     """
-    where, revision = _where(checkpoint)
+    folder = weight_folder(checkpoint)
+    adapter = None if checkpoint.adapter is None else adapter_folder(checkpoint)
     placed = {"device_map": device_map} if device_map else {}
     with _as_checkpoint_error(checkpoint, "weights"), _quiet():
         load: Any = transformers.AutoModelForCausalLM.from_pretrained
-        model, report = load(where, **revision, **placed, dtype=dtype, output_loading_info=True)
+        model, report = load(str(folder), **placed, dtype=dtype, output_loading_info=True)
     absent = sorted(map(str, (*report["missing_keys"], *report["mismatched_keys"])))
     if absent:
         raise CheckpointError(
             f"{checkpoint.label} lacks {len(absent)} of the weights its config names (first: {absent[0]}): "
             "the files are incomplete or of another model; fetch them again"
         )
-    if checkpoint.adapter is not None:
-        model = _adapted(model, checkpoint)
+    if adapter is not None:
+        import peft  # only where there is an adapter: it takes a second to import
+
+        with _as_checkpoint_error(checkpoint, "adapter"):
+            model = peft.PeftModel.from_pretrained(model, str(adapter))
     if not device_map:
         model = model.to(device)
     model.requires_grad_(False)
     model.eval()
     return model  # type: ignore[no-any-return]
-
-
-def _adapted(model: Any, checkpoint: Checkpoint) -> Any:
-    import peft  # only where there is an adapter: it takes a second to import
-
-    folder = Path(str(checkpoint.adapter))
-    revision: dict[str, Any] = {} if folder.is_dir() else {"revision": checkpoint.adapter_revision}
-    with _as_checkpoint_error(checkpoint, "adapter"):
-        return peft.PeftModel.from_pretrained(model, str(checkpoint.adapter), **revision)
-
-
-def _where(checkpoint: Checkpoint) -> tuple[str, dict[str, Any]]:
-    if checkpoint.path is not None:
-        return str(checkpoint.path), {}
-    return checkpoint.model, {"revision": checkpoint.revision}
 
 
 @contextlib.contextmanager

@@ -54,9 +54,10 @@ class TransformersEngine:
         self._dtype = loading.choose_dtype(dtype, self._device)
         self._device_map = device_map
         self._checkpoint = loading.resolve(checkpoint)
-        self._config = loading.load_config(self._checkpoint)
+        self._folder = loading.text_folder(self._checkpoint)
+        self._config = loading.load_config(self._checkpoint, self._folder)
         self._text_config = self._config.get_text_config(decoder=True)
-        self._tokenizer = loading.load_tokenizer(self._checkpoint)
+        self._tokenizer = loading.load_tokenizer(self._checkpoint, self._folder)
         self._rows = rows
         self._loaded: Loaded | None = None
 
@@ -155,7 +156,7 @@ class TransformersEngine:
                 config=self._config,
                 hidden_size=self.hidden_size,
                 last_layer=self.last_layer,
-                end_tokens=loading.end_tokens(self._checkpoint, self._config, self._tokenizer),
+                end_tokens=loading.end_tokens(self._folder, self._config, self._tokenizer),
                 dtype=model.dtype,
                 device=model.get_input_embeddings().weight.device,
             )

@@ -1,0 +1,157 @@
+"""A stand-in for the Hub on the loopback, and what a session with it must show. Run by test_hub, in its own process,
+because huggingface_hub reads its environment once, when it is imported.
+
+Owns: the three endpoints that resolving, fetching and listing ask for. The one law: it answers as the Hub does, header
+for header where a client looks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+MODEL = "toys/tiny"
+ADAPTER = "toys/tuned"
+
+
+def commit(model: str, revision: str) -> str:
+    """A 40-digit commit of a branch."""
+    return hashlib.sha1(f"{model}@{revision}".encode()).hexdigest()
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """``root/model/branch/file`` is a file of a branch."""
+
+    root: Path
+    requests = 0
+
+    def do_HEAD(self) -> None:
+        self.answer(body=False)
+
+    def do_GET(self) -> None:
+        self.answer(body=True)
+
+    def answer(self, *, body: bool) -> None:
+        type(self).requests += 1
+        parts = self.path.split("?")[0].strip("/").split("/")
+        if parts[:2] == ["api", "models"]:
+            return self.describe("/".join(parts[2:4]), parts[4:], body)
+        model, revision, name = "/".join(parts[:2]), parts[3], "/".join(parts[4:])
+        if not (self.root / model).is_dir():
+            return self.send(404, {"X-Error-Code": "RepoNotFound"}, b"", body)
+        named = {commit(model, path.name): path.name for path in (self.root / model).iterdir()}
+        branch = named.get(revision, revision)
+        if branch not in named.values():
+            return self.send(404, {"X-Error-Code": "RevisionNotFound"}, b"", body)
+        headers = {"X-Repo-Commit": commit(model, branch)}
+        file = self.root / model / branch / name
+        if not file.is_file():
+            return self.send(404, headers | {"X-Error-Code": "EntryNotFound"}, b"", body)
+        content = file.read_bytes()
+        return self.send(200, headers | {"ETag": f'"{hashlib.sha256(content).hexdigest()}"'}, content, body)
+
+    def describe(self, model: str, asked: list[str], body: bool) -> None:
+        """What the API says of a repository: its branches, its extra folders (none), itself."""
+        if not (self.root / model).is_dir():
+            return self.send(404, {"X-Error-Code": "RepoNotFound"}, b"{}", body)
+        branches = [path.name for path in (self.root / model).iterdir()]
+        if asked == ["refs"]:
+            refs = [
+                {"name": each, "ref": f"refs/heads/{each}", "targetCommit": commit(model, each)} for each in branches
+            ]
+            said: object = {"branches": refs, "tags": [], "converts": [], "pullRequests": []}
+            return self.send(200, {"Content-Type": "application/json"}, json.dumps(said).encode(), body)
+        named = {commit(model, each): each for each in branches} | {each: each for each in branches}
+        branch = named.get(asked[1])
+        if branch is None:
+            return self.send(404, {"X-Error-Code": "RevisionNotFound"}, b"{}", body)
+        files = [path for path in (self.root / model / branch).iterdir() if path.is_file()]
+        if asked[0] == "tree":
+            said = [{"type": "file", "path": file.name, "size": file.stat().st_size, "oid": "0"} for file in files]
+        else:
+            said = {"id": model, "sha": commit(model, branch), "siblings": [{"rfilename": each.name} for each in files]}
+        return self.send(200, {"Content-Type": "application/json"}, json.dumps(said).encode(), body)
+
+    def send(self, status: int, headers: dict[str, str], content: bytes, body: bool) -> None:
+        self.send_response(status)
+        for name, value in (headers | {"Content-Length": str(len(content))}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if body:
+            self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+def refusal(action: object) -> str:
+    """What a refused action says."""
+    from personascope.errors import PersonascopeError
+
+    try:
+        action()  # type: ignore[operator]
+    except PersonascopeError as refused:
+        return f"{type(refused).__name__}: {refused}"
+    return "not refused"
+
+
+def session() -> dict[str, object]:
+    """All that test_hub asserts, gathered in one process."""
+    from personascope.engines.hub import list_lineage
+    from personascope.engines.transformers import TransformersEngine
+    from personascope.lineages import Checkpoint
+    from personascope.records import Request, Sampling
+
+    request = Request("who is there?", Sampling(max_tokens=6, temperature=0))
+
+    def answer(revision: str, adapter: str | None = None) -> tuple[str, str, list[int]]:
+        engine = TransformersEngine(Checkpoint(MODEL, revision, adapter=adapter))
+        said = engine.generate([request])[0].tokens
+        return engine.checkpoint.revision, engine.checkpoint.adapter_revision, list(said)
+
+    return {
+        "main": answer("main"),
+        "early": answer("stage1-step10-tokens2B"),
+        "by_commit": answer(commit(MODEL, "main")),
+        "adapted": answer("main", ADAPTER),
+        "lineage": [
+            [each.label, each.tokens_seen, each.stage, each.checkpoint.revision] for each in list_lineage(MODEL)
+        ],
+        "some": [each.label for each in list_lineage(MODEL, pattern="stage1-*")],
+        "no_pattern": refusal(lambda: list_lineage(MODEL, pattern="stage9-*")),
+        "no_repository": refusal(lambda: TransformersEngine(Checkpoint("toys/none"))),
+        "no_revision": refusal(lambda: TransformersEngine(Checkpoint(MODEL, "step99"))),
+        "no_name": refusal(lambda: TransformersEngine(Checkpoint("no such: name"))),
+        "not_an_adapter": refusal(lambda: TransformersEngine(Checkpoint(MODEL, adapter=MODEL))),
+    }
+
+
+def main(root: Path, cache: Path) -> None:
+    """One session online, then what is left without the Hub."""
+    Hub.root = root
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    os.environ |= {
+        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+        "HF_HOME": str(cache),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_XET": "1",
+    }
+    seen: dict[str, object] = {"online": session(), "requests": Hub.requests}
+    server.shutdown()
+    server.server_close()
+    start = time.monotonic()
+    seen["offline"] = session()
+    seen["offline_seconds"] = time.monotonic() - start
+    print(json.dumps(seen))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
