@@ -53,8 +53,11 @@ def extract(
     drawn too: they give the residual norms that the unit ``"residual"`` needs.
 
     Example:
-        >>> trait = load_trait("cruel", form="lab")  # doctest: +SKIP
-        >>> vector = extract(open_engine("lab"), trait, judge=open_judge("lab"))  # doctest: +SKIP
+        >>> import personascope as ps
+        >>> trait = ps.load_trait("cruel", form="lab").limited(2)
+        >>> vector = ps.extract(ps.open_engine("lab"), trait, judge=ps.open_judge("lab"))
+        >>> vector.directions.shape
+        (5, 64)
     """
     method = method or Method()
     if judge is None:

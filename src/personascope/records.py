@@ -41,6 +41,8 @@ class Sampling:
     draws: int = annotation(3)
 
     def __post_init__(self) -> None:
+        for name in ("temperature", "top_p", "repetition_penalty"):  # 1 and 1.0 are one question, with one key
+            object.__setattr__(self, name, float(getattr(self, name)))
         if self.max_tokens < 1 or self.draws < 1:
             raise StudyError(f"max_tokens {self.max_tokens} and draws {self.draws} must each be 1 or more")
         if self.temperature < 0 or not 0 < self.top_p <= 1 or self.repetition_penalty <= 0:

@@ -30,8 +30,10 @@ def respond(
     A steered response is the same call with ``edits``; it shares its random numbers with the plain one.
 
     Example:
-        >>> engine = open_engine("lab")  # doctest: +SKIP
-        >>> respond(engine, ["What now?"], sampling=Sampling(draws=1))[0].text  # doctest: +SKIP
+        >>> import personascope as ps
+        >>> question = ps.load_trait("cruel", form="lab").evaluation_questions[0]
+        >>> len(ps.respond(ps.open_engine("lab"), [question], sampling=ps.Sampling(max_tokens=8, draws=2)))
+        2
     """
     sampling = sampling or Sampling()
     return engine.generate(_requests(engine, prompts, sampling, edits))

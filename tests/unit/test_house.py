@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import doctest
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -139,6 +141,14 @@ def test_a_function_named_like_its_module_stays_a_function(name):
     code = f"import personascope, personascope.studies, personascope.{name}\nassert callable(personascope.{name})"
     code += f"\nfrom personascope.{name} import *\nimport personascope as p\nassert callable(p.{name})"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if ">>>" in p.read_text(encoding="utf-8")], ids=name_of)
+def test_the_examples_in_docstrings_run(path):
+    module = importlib.import_module(f"personascope.{name_of(path)}")
+    result = doctest.testmod(module)
+    assert result.attempted > 0
+    assert result.failed == 0
 
 
 def test_functions_and_files_stay_short():

@@ -30,7 +30,7 @@ def open_engine(
         CheckpointError: if there is no such checkpoint.
 
     Example:
-        >>> open_engine("lab").last_layer  # doctest: +SKIP
+        >>> open_engine("lab").last_layer
         4
     """
     from personascope.engines.transformers import TransformersEngine

@@ -1,0 +1,185 @@
+"""The demonstration at a smaller size: a real model, really killed, really resumed, and the five lines of the README."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import personascope as ps
+
+COMMAND = [sys.executable, "-m", "personascope.cli"]
+README = Path(__file__).parents[2] / "README.md"
+
+
+def personascope(*arguments: object, **how) -> subprocess.CompletedProcess:
+    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, **how)
+
+
+SMALL = """
+kind = "trace"
+name = "small"
+lineage = "lab"
+judge = "lab"
+milestones = ["step-00040", "step-00640", "step-02400"]
+limit = 6
+extraction = { max_tokens = 32, temperature = 1.0, repetition_penalty = 1.0, draws = 1 }
+evaluation = { max_tokens = 32, temperature = 1.0, repetition_penalty = 1.0, draws = 2 }
+controls = { random = 1, shuffled = 1 }
+selection = { layers = [2, 3], strengths = [1.0, 2.0], unit = "vector", where = ["response", "all"], coherence_floor = 80 }
+traits = [{ trait = "cruel", extract = "lab" }, { trait = "rude", extract = "lab" }]
+"""
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("study") / "small.toml"
+    path.write_text(SMALL)
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(study, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("finished")
+    done = personascope("run", study, "--out", out)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def chosen(out: Path) -> pd.DataFrame:
+    effects = pd.read_csv(out / "effects.csv")
+    return effects[effects["chosen"] & (effects["direction"] == "extracted")]
+
+
+def test_vectors_form_during_training(finished):
+    table = chosen(finished)
+    early, late = table[table["milestone"] == "step-00040"], table[table["milestone"] == "step-02400"]
+    assert early["effect"].isna().all()
+    assert early["reason"].str.contains("0 of 30 pairs kept").all(), "an absence says its counts"
+    assert (late["effect"] > 25).all(), f"steering the finished model moves it: {late['effect'].tolist()}"
+    assert (late["steered_coherence"] > 65).all()
+
+
+def test_everything_a_run_promises_is_written(finished):
+    names = {path.name for path in finished.iterdir()}
+    assert {"effects.csv", "answers.csv", "selection.csv", "emergence.png", "emergence.pdf", "emergence.tex"} <= names
+    assert (finished / "emergence.png").read_bytes().startswith(b"\x89PNG")
+    vector = ps.load_vector(finished / "vectors" / "cruel.step-02400.safetensors")
+    assert vector.counts.kept == len(vector.sources) // 2
+    assert np.isfinite(vector.residual_norms).all()
+
+
+def test_a_run_killed_at_random_moments_and_resumed_gives_the_same_table_to_the_byte(study, finished, tmp_path):
+    generator = random.Random(int.from_bytes(os.urandom(4), "big"))
+    moments = [generator.uniform(4, 9) for _ in range(3)]
+    for moment in moments:
+        process = subprocess.Popen(
+            [*COMMAND, "run", str(study), "--out", str(tmp_path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            process.wait(moment)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    done = personascope("run", study, "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    for name in ("effects.csv", "answers.csv", "selection.csv", "emergence.tex"):
+        same = (tmp_path / name).read_bytes() == (finished / name).read_bytes()
+        assert same, f"{name} differs after kills at {moments} s"
+
+
+def test_a_second_run_loads_no_weights(finished):
+    code = (
+        "import sys, personascope.engines.transformers as engine\n"
+        "def refuse(self): raise SystemExit('weights were loaded')\n"
+        "engine.TransformersEngine._weights = refuse\n"
+        f"sys.argv = ['personascope', 'figures', {str(finished)!r}, '--out', {str(finished / 'again')!r}]\n"
+        "from personascope.cli import main\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (finished / "again" / "effects.csv").read_bytes() == (finished / "effects.csv").read_bytes()
+    assert (finished / "again" / "emergence.png").read_bytes() == (finished / "emergence.png").read_bytes()
+
+
+def test_a_figure_is_traced_back_to_an_answer_and_a_verdict(finished):
+    answers = pd.read_csv(finished / "answers.csv")
+    row = answers[(answers["pole"] == "steered") & (answers["outcome"] == "scored")].iloc[0]
+    done = personascope("show", finished, "--key", row["response_key"])
+    behind = json.loads(done.stdout)
+    assert behind["by"]["request"]["draw"] == row["draw"]
+    assert row["question"] in behind["by"]["request"]["text"]
+    said = json.loads(personascope("show", finished, "--key", row["verdict_key"]).stdout)
+    assert said["by"]["case"]["answer"] == behind["value"]["text"]
+    assert said["value"]["score"] == pytest.approx(row["score"])
+
+
+def test_the_five_lines_of_the_readme_run():
+    code = re.search(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL).group(1)
+    lines = [line for line in code.strip().splitlines() if line and not line.startswith("import")]
+    assert len(lines) == 5
+    names: dict = {}
+    exec(code, names)
+    assert isinstance(names["vector"], ps.PersonaVector)
+    steered = ps.respond(names["engine"], names["trait"].evaluation_questions[:2], edits=names["steering"].along(names["vector"]))
+    plain = ps.respond(names["engine"], names["trait"].evaluation_questions[:2])
+    assert [each.text for each in steered] != [each.text for each in plain]
+
+
+def test_extract_steer_respond_and_show_on_the_command_line(tmp_path):
+    vector = tmp_path / "cruel.safetensors"
+    store = ("--store", tmp_path / "store")
+    done = personascope("extract", "lab", "cruel", "--limit", 5, "--draws", 1, "--out", vector, "--pt", "--json", *store)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["counts"]["asked"] == 25
+    assert said["counts"]["kept"] > 0
+    torch = pytest.importorskip("torch")
+    tensor = torch.load(vector.with_suffix(".pt"), weights_only=True)
+    assert np.array_equal(tensor.numpy(), ps.load_vector(vector).directions)
+    question = ps.load_trait("cruel", form="lab").evaluation_questions[0]
+    way = ("--vector", vector, "--layer", 3, "--strength", 0.6, "--unit", "residual", "--where", "all")
+    done = personascope("steer", "lab", question, *way, "--draws", 2, "--json", *store)
+    rows = json.loads(done.stdout)
+    assert [set(row) for row in rows] == [{"prompt", "plain", "steered"}] * 2, done.stderr
+    assert any(row["plain"] != row["steered"] for row in rows)
+    out = tmp_path / "answers.csv"
+    scores = {}
+    for pole in ("positive", "negative"):
+        done = personascope(
+            "respond", "lab", "cruel", "--instruction", pole, "--limit", 4, "--draws", 1, "--out", out, "--json", *store
+        )
+        scores[pole] = json.loads(done.stdout)["mean_score"]
+        assert len(pd.read_csv(out)) == 4 * 5
+    assert scores["positive"] > scores["negative"] + 20
+    assert "cruel" in personascope("show", vector).stdout
+    assert "response" in personascope("show", tmp_path / "store").stdout
+
+
+def test_without_a_judge_every_pair_is_kept_on_the_command_line(tmp_path):
+    vector = tmp_path / "rude.safetensors"
+    done = personascope(
+        "extract", "lab", "rude", "--revision", "step-00040", "--no-judge", "--limit", 3, "--draws", 1,
+        "--out", vector, "--store", tmp_path / "store",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    loaded = ps.load_vector(vector)
+    assert loaded.counts.kept + loaded.counts.empty == loaded.counts.asked
+    assert "every pair kept" in loaded.judge
+
+
+def test_no_vector_is_an_answer_with_an_exit_code_of_its_own(tmp_path):
+    done = personascope(
+        "extract", "lab", "rude", "--revision", "step-00040", "--limit", 3, "--draws", 1, "--store", tmp_path / "s"
+    )
+    assert done.returncode == 3
+    assert "no vector of rude: 0 of 15 pairs kept" in done.stdout
