@@ -1,7 +1,7 @@
 """The slow proofs: each promise of the README and of docs/method.md, measured, one line each with its figure.
 
-`make prove` runs all of them (under 90 minutes); `python benchmarks/prove.py killed second` runs those. `make test` holds a
-small version of each. Exit code 1 if a promise is not kept.
+`make prove` runs all of them (under 90 minutes); `python benchmarks/prove.py killed second` runs those. `make test`
+holds a small version of each. Exit code 1 if a promise is not kept.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ def science(out: Path) -> Iterator[Line]:
     yield "the earliest checkpoint gives no vector, with counts", counts, bool(first["effect"].isna().all())
     random_arms = effects[effects["direction"].str.startswith("random") & effects["effect"].notna()]
     mean = random_arms["effect"].mean()
-    spread = f"{mean:+.2f} over {len(random_arms)} ({random_arms['effect'].min():+.1f} to {random_arms['effect'].max():+.1f})"
+    least, most = random_arms["effect"].min(), random_arms["effect"].max()
+    spread = f"{mean:+.2f} over {len(random_arms)} ({least:+.1f} to {most:+.1f})"
     yield "random directions of the same norm average within 6 points", spread, abs(mean) <= 6
     shuffled = effects[effects["direction"].str.startswith("shuffled") & effects["effect"].notna()]
     own = shuffled["applied_norm"].mean() / random_arms["applied_norm"].mean()

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from personascope.errors import PersonascopeError, nearest
 
 Value = TypeVar("Value")
+_UNKNOWN_KEY = ("unexpected_keyword_argument", "extra_forbidden")
 
 
 def bundled(kind: str) -> dict[str, Path]:
@@ -48,9 +49,10 @@ def value_of(table: dict[str, Any], kind: type[Value], *, source: str, error: ty
     try:
         return pydantic.TypeAdapter(kind).validate_python(table)
     except pydantic.ValidationError as problem:
-        first = problem.errors()[0]
+        # A misspelt key is the cause; that another is missing may only be its consequence.
+        first = min(problem.errors(), key=lambda each: each["type"] not in _UNKNOWN_KEY)
         place = ".".join(str(part) for part in first["loc"]) or "the file"
-        if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        if first["type"] in _UNKNOWN_KEY:
             known = _keys_beside(kind, first["loc"])
             raise error(f"{source}: unknown key '{place}'; {nearest(str(first['loc'][-1]), known)}") from None
         said = first["msg"].removeprefix("Value error, ")
