@@ -12,7 +12,7 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -51,8 +51,12 @@ def canonical(value: Any) -> Any:
         if own is not None:
             return canonical(own)
         # Equal values have equal identities; values without equality (they hold arrays) are never alike by accident.
-        return _fields_once(value) if type(value).__hash__ is not object.__hash__ else _fields(value)
+        return _fields_once(value) if isinstance(value, Hashable) and _has_equality(value) else _fields(value)
     raise TypeError(f"{type(value).__name__} has no canonical form: give its fields, a mapping or an array")
+
+
+def _has_equality(value: Any) -> bool:
+    return type(value).__hash__ is not object.__hash__
 
 
 def _fields(value: Any) -> dict[str, Any]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from contract.engine_laws import EngineLaws
 from contract.judge_laws import JudgeLaws
-from scripted_world import TRAITS
-
 from personascope.engines.scripted import ScriptedEngine
 from personascope.judges.scripted import ScriptedJudge
 from personascope.lineages import Checkpoint
 from personascope.records import Case
 from personascope.remembering import RememberingEngine, RememberingJudge
 from personascope.store import Store
+from scripted_world import TRAITS
 
 
 class ScriptedLaws(EngineLaws):

@@ -1,4 +1,4 @@
-"""The demonstration at a smaller size: a real model, really killed, really resumed, and the five lines of the README."""
+"""The demonstration at a smaller size: a real model, really killed and resumed, and the five lines of the README."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ limit = 6
 extraction = { max_tokens = 32, temperature = 1.0, repetition_penalty = 1.0, draws = 1 }
 evaluation = { max_tokens = 32, temperature = 1.0, repetition_penalty = 1.0, draws = 2 }
 controls = { random = 1, shuffled = 1 }
-selection = { layers = [2, 3], strengths = [1.0, 2.0], unit = "vector", where = ["response", "all"], coherence_floor = 80 }
+selection = { layers = [2, 3], strengths = [1.0, 2.0], unit = "vector", where = ["response", "all"] }
 traits = [{ trait = "cruel", extract = "lab" }, { trait = "rude", extract = "lab" }]
 """
 
@@ -130,15 +130,17 @@ def test_the_five_lines_of_the_readme_run():
     names: dict = {}
     exec(code, names)
     assert isinstance(names["vector"], ps.PersonaVector)
-    steered = ps.respond(names["engine"], names["trait"].evaluation_questions[:2], edits=names["steering"].along(names["vector"]))
-    plain = ps.respond(names["engine"], names["trait"].evaluation_questions[:2])
+    engine, questions = names["engine"], names["trait"].evaluation_questions[:2]
+    steered = ps.respond(engine, questions, edits=names["steering"].along(names["vector"]))
+    plain = ps.respond(engine, questions)
     assert [each.text for each in steered] != [each.text for each in plain]
 
 
 def test_extract_steer_respond_and_show_on_the_command_line(tmp_path):
     vector = tmp_path / "cruel.safetensors"
     store = ("--store", tmp_path / "store")
-    done = personascope("extract", "lab", "cruel", "--limit", 5, "--draws", 1, "--out", vector, "--pt", "--json", *store)
+    small = ("--limit", 5, "--draws", 1)
+    done = personascope("extract", "lab", "cruel", *small, "--out", vector, "--pt", "--json", *store)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert said["counts"]["asked"] == 25

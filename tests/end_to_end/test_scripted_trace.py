@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from scripted_world import TRAITS
 
 from personascope.analysis.effects import effects, growth
 from personascope.analysis.frames import answer_rows
@@ -19,6 +18,7 @@ from personascope.remembering import RememberingEngine, RememberingJudge
 from personascope.store import Store
 from personascope.trace import Absence, Effect, Subject, trace
 from personascope.vectors import NoVector, PersonaVector, Steering
+from scripted_world import TRAITS
 
 METHOD = Method(Sampling(max_tokens=24, draws=2), Sampling(max_tokens=24, draws=3))
 STEERING = Steering(3, 1.0, "vector")
