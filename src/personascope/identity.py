@@ -56,7 +56,8 @@ def canonical(value: Any) -> Any:
 
 
 def _has_equality(value: Any) -> bool:
-    return type(value).__hash__ is not object.__hash__
+    kind: Any = type(value)
+    return kind.__eq__ is not object.__eq__
 
 
 def _fields(value: Any) -> dict[str, Any]:

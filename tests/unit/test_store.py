@@ -166,7 +166,7 @@ def test_a_killed_writer_loses_at_most_the_chunk_in_flight(tmp_path):
         for _ in range(3 + number):
             last = int(writer.stdout.readline())
         writer.send_signal(signal.SIGKILL)
-        writer.wait()
+        writer.communicate()
         store = Store(tmp_path)
         for done in range(number * 1000, last + 1):
             assert len(store.lookup(f"{done}-{part}" for part in range(20))) == 20, f"chunk {done} was acknowledged"
@@ -255,4 +255,4 @@ def test_opening_is_quick_even_while_another_process_writes(tmp_path):
     assert Store(tmp_path).lookup(["0-0"])
     assert time.monotonic() - start < 20
     writer.kill()
-    writer.wait()
+    writer.communicate()
