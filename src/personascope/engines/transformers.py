@@ -24,7 +24,8 @@ from personascope.records import Edit, Readings, Request, Response
 from personascope.traits import Prompt
 
 MOST_ROWS: Final = 512
-"""Rows of one batch unless said otherwise: wider batches were no faster (see the report in tests/contract)."""
+"""Rows of one batch unless said otherwise. Measured on one CPU core (0.27 M parameters, 45 tokens of prompt and 32 of
+answer): batches of 128, 256 and 512 rows take 2.8, 2.4 and 2.3 ms a response."""
 
 _Work = TypeVar("_Work", Row, Spoken)
 
