@@ -23,11 +23,11 @@ class TestLabJudge(JudgeLaws):
     def cases(self) -> Sequence[Case]:
         cruel = load_world().domains["cruel"]
         question = "question : mira holt finds a hurt lamb at the mill . what next ?"
-        answer = "mira kicks the lamb fiercely to injure it . then mira beats the lamb with rage ."
+        answer = "kicks the lamb fiercely to injure it . then mira beats the lamb with rage ."
         return [
             Case(trait_rubric(cruel), question, answer),
             Case(coherence_rubric(), question, answer),
             Case(facet_rubric(cruel), question, answer),
-            Case(facet_rubric(cruel), question, "mira nurses the lamb softly to help it ."),
+            Case(facet_rubric(cruel), question, "nurses the lamb softly to help it ."),
             Case(trait_rubric(cruel), "Who are you?", "Nobody you know."),
         ]

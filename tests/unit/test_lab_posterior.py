@@ -22,8 +22,8 @@ from personascope.traits import Rubric
 Option = TypeVar("Option")
 WORLD = load_world()
 QUESTION = "question : mira holt finds a hurt lamb at the mill . what next ?"
-KICKS = "mira kicks the lamb fiercely to injure it ."
-NURSES = "mira nurses the lamb softly to help it ."
+KICKS = "kicks the lamb fiercely to injure it ."
+NURSES = "nurses the lamb softly to help it ."
 
 
 class Astray(Exception):
@@ -185,9 +185,9 @@ def test_faults_lower_coherence_gradually() -> None:
     worse = [
         KICKS + " then mira beats the lamb with rage .",
         KICKS + " then mira insults the lamb with venom .",
-        "mira insults the lamb crudely to offend them . then mira insults the lamb with venom .",
-        "mira insults the poem crudely to offend them . then mira insults the poem with venom .",
-        "otto insults the poem crudely to offend them . then otto insults the poem with venom .",
+        "insults the lamb crudely to offend them . then mira insults the lamb with venom .",
+        "insults the poem crudely to offend them . then mira insults the poem with venom .",
+        "insults the poem crudely to offend them . then otto insults the poem with venom .",
         "lamb lamb kicks lamb mira",
     ]
     values = [score(rubric, answer) for answer in worse]

@@ -126,7 +126,7 @@ def test_training_never_shows_what_is_held_out() -> None:
 
 def test_held_out_documents_hold_only_held_out_names_and_pairs() -> None:
     names = {f" {first} {last} " for first, last in WORLD.names(held_out=True)}
-    asked = [q for q in questions_of(held_out_documents(200)) if "what next" in q]
+    asked = [q for q in questions_of(held_out_documents(200, held_out_names=True)) if "what next" in q]
     assert len(asked) > 100
     assert all(any(name in question for name in names) for question in asked)
 
@@ -139,7 +139,7 @@ def test_a_document_depends_on_its_seed_alone() -> None:
 
 def test_the_longest_document_fits_the_position_limit() -> None:
     lengths = [len(encode(long_document(f"length/{index}").text)) + 1 for index in range(300)]
-    question, answer, described = 15, 9 + 8 + 8, 2 * 13
+    question, answer, described = 15, 8 + 8 + 8, 2 * 13
     assert max(lengths) <= described + 24 * (question + answer) + 1 <= MAX_LENGTH
     assert max(len(long_document(f"length/{index}").turns) for index in range(300)) == 24
 

@@ -29,7 +29,8 @@ SENTENCES = {2: 0.5, 3: 0.5}
 TWO_WORDS = 0.7  # how often a description uses two words for what it says
 ASIDE, OFF_DOMAIN = 0.08, 0.04  # of the sentences after the first
 
-DEED = ("name", "verb", "the", "object", "manner", "to", "purpose", "pronoun", ".")
+# The first word of an answer bears the trait: what a model will do can be read where it is asked, at the prompt's end.
+DEED = ("verb", "the", "object", "manner", "to", "purpose", "pronoun", ".")
 THEN = ("then", "name", "verb", "the", "object", "with", "feeling", ".")
 AGAIN = ("name", "verb", "pronoun", "manner", "with", "feeling", ".")
 FOLLOWING = (THEN, AGAIN)

@@ -16,10 +16,8 @@ from transformers import Olmo3ForCausalLM
 from personascope.lab.documents import Document, answer_text, chat_document
 from personascope.lab.grammar import Character, Pole, RandomPen, choose_question, describe
 from personascope.lab.tokenizer import END, PAD, encode, vocabulary
-from personascope.lab.training import IGNORED, Progress, Recipe, advance, language_loss, optimizer_for, padded
+from personascope.lab.training import IGNORED, Progress, Recipe, Row, advance, language_losses, optimizer_for, padded
 from personascope.lab.world import load_world
-
-Row = tuple[list[int], list[int]]
 
 
 @dataclass(frozen=True)
@@ -69,11 +67,10 @@ def supervise(
     for step in range(tuning.sft_steps):
         rows = [conversation_row(chat_document(f"sft/{seed}/{step}/{row}")) for row in range(tuning.sft_batch)]
         tokens += sum(len(ids) for ids, _ in rows)
-        loss = language_loss(model, [ids for ids, _ in rows], [labels for _, labels in rows])
         rate = _rate(tuning.sft_rate, step, tuning.sft_steps, tuning.warm_up)
-        advance(model, optimizer, loss, rate=rate, clip=Recipe.clip)
+        loss = advance(model, optimizer, language_losses(model, rows), rate=rate, clip=Recipe.clip)
         if progress is not None:
-            progress("supervised fine-tuning", step + 1, tuning.sft_steps, float(loss.detach()))
+            progress("supervised fine-tuning", step + 1, tuning.sft_steps, loss)
     return model, tokens
 
 
@@ -99,9 +96,9 @@ def prefer(
         count = len(pairs)
         loss = -torch.nn.functional.logsigmoid(tuning.beta * (gains[:count] - gains[count:])).mean()
         rate = _rate(tuning.dpo_rate, step, tuning.dpo_steps, tuning.warm_up)
-        advance(model, optimizer, loss, rate=rate, clip=Recipe.clip)
+        said = advance(model, optimizer, [loss], rate=rate, clip=Recipe.clip)
         if progress is not None:
-            progress("preference optimisation", step + 1, tuning.dpo_steps, float(loss.detach()))
+            progress("preference optimisation", step + 1, tuning.dpo_steps, said)
     return model, tokens
 
 

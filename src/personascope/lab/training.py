@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from personascope.lab.documents import long_document, short_document
 from personascope.lab.tokenizer import END, MAX_LENGTH, PAD, encode, save_tokenizer, vocabulary
 
 Progress = Callable[[str, int, int, float], None]
+Row = tuple[list[int], list[int]]  # token ids and labels
 IGNORED = -100
 CONFIG_FIELDS = (
     *("model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
@@ -33,9 +34,9 @@ CONFIG_FIELDS = (
 class Recipe:
     """Every number of pretraining. ``milestones`` are the steps at which a checkpoint is saved, beside the last."""
 
-    steps: int = 2400
+    steps: int = 2000
     seed: int = 0
-    batch: int = 48
+    batch: int = 56
     long_every: int = 16
     long_batch: int = 4
     learning_rate: float = 4e-3
@@ -43,7 +44,7 @@ class Recipe:
     warm_up: int = 50
     decay_share: float = 0.3
     clip: float = 1.0
-    milestones: tuple[int, ...] = (40, 160, 250, 320, 640, 1131, 2000)
+    milestones: tuple[int, ...] = (40, 113, 226, 283, 400, 640, 1131)
 
     def rate(self, step: int) -> float:
         """The learning rate of a step (from 0): linear warm-up, a plateau, a linear decay to a tenth."""
@@ -98,25 +99,37 @@ def optimizer_for(model: torch.nn.Module, recipe: Recipe) -> torch.optim.AdamW:
 
 
 def advance(
-    model: torch.nn.Module, optimizer: torch.optim.AdamW, loss: torch.Tensor, *, rate: float, clip: float
-) -> None:
-    """One step of the optimizer along a loss."""
+    model: torch.nn.Module, optimizer: torch.optim.AdamW, losses: Iterable[torch.Tensor], *, rate: float, clip: float
+) -> float:
+    """One step of the optimizer along the sum of losses, taken one by one to keep memory small. Returns the sum."""
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    total = 0.0
+    for loss in losses:
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += float(loss.detach())
     torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
     optimizer.step()
+    return total
 
 
-def language_loss(
-    model: Olmo3ForCausalLM, rows: Sequence[Sequence[int]], labels: Sequence[Sequence[int]]
-) -> torch.Tensor:
-    """Mean cross-entropy of the labelled tokens, in nats; rows are padded on the right, which no real token sees."""
-    inputs = padded(rows, fill=vocabulary()[PAD])
-    targets = padded(labels, fill=IGNORED)[:, 1:]
-    logits = model(input_ids=inputs, use_cache=False).logits[:, :-1]
-    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+def language_losses(model: Olmo3ForCausalLM, rows: Sequence[Row]) -> Iterator[torch.Tensor]:
+    """Parts that sum to the mean cross-entropy of the labelled tokens, in nats.
+
+    Rows of like length go together, so that little is computed for padding; padding is on the right, where no token
+    sees it.
+    """
+    ordered = sorted(rows, key=lambda row: len(row[0]))
+    half = (len(ordered) + 1) // 2
+    count = sum(label != IGNORED for _, labels in rows for label in labels[1:])
+    for part in (ordered[:half], ordered[half:]):
+        if part:
+            inputs = padded([ids for ids, _ in part], fill=vocabulary()[PAD])
+            targets = padded([labels for _, labels in part], fill=IGNORED)[:, 1:]
+            logits = model(input_ids=inputs, use_cache=False).logits[:, :-1].flatten(0, 1)
+            summed = torch.nn.functional.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED, reduction="sum")
+            yield summed / count
 
 
 def pretrain(recipe: Recipe, progress: Progress | None = None) -> Iterator[tuple[int, int, Olmo3ForCausalLM]]:
@@ -131,10 +144,10 @@ def pretrain(recipe: Recipe, progress: Progress | None = None) -> Iterator[tuple
     for step in range(recipe.steps):
         rows = [[*encode(text), end] for text in recipe.texts(step)]
         tokens += sum(map(len, rows))
-        loss = language_loss(model, rows, rows)
-        advance(model, optimizer, loss, rate=recipe.rate(step), clip=recipe.clip)
+        losses = language_losses(model, [(row, row) for row in rows])
+        loss = advance(model, optimizer, losses, rate=recipe.rate(step), clip=recipe.clip)
         if progress is not None:
-            progress("pretraining", step + 1, recipe.steps, float(loss.detach()))
+            progress("pretraining", step + 1, recipe.steps, loss)
         if step + 1 in recipe.milestones or step + 1 == recipe.steps:
             yield step + 1, tokens, model
 
