@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from personascope.cli import terminal
+from personascope.cli import outputs, terminal
+from personascope.cli.opening import engine_for, judge_for, load_chosen, sampling_for
 from personascope.cli.options import (
     STORE,
     Adapter,
@@ -36,9 +37,9 @@ from personascope.cli.options import (
 
 if TYPE_CHECKING:
     from personascope.engines import Engine
-    from personascope.judges import Judge
     from personascope.records import Answer, Sampling
-    from personascope.traits import Prompt, Trait
+    from personascope.traits import Prompt
+    from personascope.vectors import PersonaVector, Steering
 
 
 def extract(
@@ -67,6 +68,8 @@ def extract(
     from personascope.vectors import NoVector
 
     chosen = load_chosen(trait, model, form, limit)
+    path = outputs.check_vector_file(out or Path(f"{chosen.name}.safetensors"))
+    tensor = outputs.check_file(path.with_suffix(".pt")) if pt else None
     sampling = sampling_for(model, draws=draws, max_tokens=max_tokens, temperature=temperature, seed=seed)
     instructed, plain = 2 * len(chosen.instructed("positive")), len(chosen.questions("evaluation"))
     with terminal.progress(draws * (plain + instructed * (1 if no_judge else 3))) as bar:
@@ -78,12 +81,11 @@ def extract(
             terminal.out.print(f"no vector of {found.trait}: {found.counts}", highlight=False)
         )
         raise typer.Exit(3)
-    path = out or Path(f"{chosen.name}.safetensors")
     found.save(path)
-    if pt:
+    if tensor is not None:
         from personascope.interop.tensors import save_pt
 
-        save_pt(found, path.with_suffix(".pt"))
+        save_pt(found, tensor)
     if as_json:
         terminal.print_json({"vector": str(path), **found.passport, "lengths": found.lengths})
     else:
@@ -94,7 +96,9 @@ def respond(
     model: Model,
     trait: TraitName,
     instruction: Annotated[str | None, typer.Option(help="positive or negative; by default none.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The CSV of answers; by default TRAIT-answers.csv.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The CSV of answers; by default TRAIT[-INSTRUCTION]-answers.csv.")
+    ] = None,
     form: Form = None,
     revision: Revision = None,
     adapter: Adapter = None,
@@ -110,7 +114,10 @@ def respond(
     store: StoreFolder = STORE,
     as_json: Json = False,
 ) -> None:
-    """Answer a trait's evaluation questions, plainly or under its instructions, and score the answers."""
+    """Answer a trait's evaluation questions, plainly or under its instructions, and score the answers.
+
+    Writes a CSV of the answers, and beside it one of the mean scores by question.
+    """
     from personascope.errors import TraitError, nearest
     from personascope.respond import Arm, answer
     from personascope.traits import Prompt
@@ -120,6 +127,8 @@ def respond(
             f"instruction '{instruction}' is no pole; {nearest(str(instruction), ('positive', 'negative'))}"
         )
     chosen = load_chosen(trait, model, form, limit)
+    path = outputs.check_file(out or Path(f"{chosen.name}{f'-{instruction}' if instruction else ''}-answers.csv"))
+    by_question = outputs.check_file(path.with_name(f"{path.stem}-summary.csv"))
     instructions = [getattr(each, instruction) for each in chosen.contrasts] if instruction else [None]
     prompts = tuple(Prompt(question, each) for question in chosen.evaluation_questions for each in instructions)
     sampling = sampling_for(model, draws=draws, max_tokens=max_tokens, temperature=temperature, seed=seed)
@@ -127,12 +136,12 @@ def respond(
         scoring = None if no_judge else judge_for(judge, model, store, bar)
         engine = engine_for(model, store, bar, revision=revision, adapter=adapter, device=device, dtype=dtype)
         answers = answer({"all": Arm(engine, chosen, prompts, sampling)}, judge=scoring)["all"]
-    path = out or Path(f"{chosen.name}-answers.csv")
-    rows = [_row(prompts[place // draws], each) for place, each in enumerate(answers)]
-    _write_csv(path, rows)
+    outputs.write_csv(path, [_row(prompts[place // draws], each) for place, each in enumerate(answers)])
+    outputs.write_csv(by_question, _rows_by_question(answers))
     summary = {
         "answers": str(path),
-        "count": len(rows),
+        "by_question": str(by_question),
+        "count": len(answers),
         "mean_score": _mean([each.trait.score for each in answers]),
         "mean_coherence": _mean([each.coherence.score for each in answers]),
         "unscored": sum(each.trait.outcome != "scored" for each in answers),
@@ -152,6 +161,10 @@ def steer(
     unit: UnitName,
     where: WhereName = "response",
     instruction: Annotated[str | None, typer.Option(help="A text that precedes every prompt.")] = None,
+    trait: Annotated[
+        str | None,
+        typer.Option(help="For --unit residual: measure it on this trait's questions; by default the vector's trait."),
+    ] = None,
     revision: Revision = None,
     adapter: Adapter = None,
     device: Device = None,
@@ -172,12 +185,16 @@ def steer(
 
     way = {"layer": layer, "strength": strength, "unit": unit, "where": where}
     steering = value_of(way, Steering, source="personascope steer", error=StudyError)
+    if trait is not None and unit != "residual":
+        raise StudyError(f"--trait {trait} measures what --unit residual needs, not --unit {unit}: leave it out")
     loaded = load_vector(vector)
     sampling = sampling_for(model, draws=draws, max_tokens=max_tokens, temperature=temperature, seed=seed)
     asked = [Prompt(text, instruction) for text in prompts]
     with terminal.progress(2 * len(asked) * draws) as bar:
         engine = engine_for(model, store, bar, revision=revision, adapter=adapter, device=device, dtype=dtype)
-        edits = steering.along(loaded, residual_norms=_residual_norms(engine, loaded, steering, sampling))
+        questions = _measured_on(engine, loaded, steering, trait)
+        bar.expect_more(len(questions) * draws)
+        edits = steering.along(loaded, residual_norms=_residual_norms(engine, questions, sampling))
         plain = respond_to(engine, asked, sampling=sampling)
         steered = respond_to(engine, asked, sampling=sampling, edits=edits)
     rows = [
@@ -191,62 +208,50 @@ def steer(
         terminal.show_rows(title, ("prompt", "plain", "steered"), [tuple(row.values()) for row in rows])
 
 
-def load_chosen(name: str, model: str, form: str | None, limit: int | None) -> Trait:
-    """The trait a verb was given, in the form that fits the model unless one is named."""
+def _measured_on(engine: Engine, vector: PersonaVector, steering: Steering, trait: str | None) -> Sequence[str]:
+    """The questions whose plain answers give the steered model's residual norms; none where the vector's own will do.
+
+    They are the evaluation questions of the vector's trait, unless another trait is named.
+    """
+    from personascope.errors import TraitError
     from personascope.traits import load_trait
 
-    return load_trait(name, form=form or ("lab" if model == "lab" else "assistant")).limited(limit)
+    if steering.unit != "residual" or (trait is None and engine.checkpoint == vector.checkpoint):
+        return ()
+    try:
+        return load_trait(trait or vector.trait, form=vector.form).questions("evaluation")
+    except TraitError as problem:
+        if trait is not None:
+            raise
+        raise TraitError(
+            f"unit 'residual' on {engine.checkpoint.label} is measured on the questions of the vector's trait, "
+            f"'{vector.form}/{vector.trait}', which is not bundled: give --trait FILE_OR_NAME, or another --unit"
+        ) from problem
 
 
-def sampling_for(model: str, *, draws: int, max_tokens: int | None, temperature: float | None, seed: int) -> Sampling:
-    """The sampling a verb was given; what was not given is the published setting, or on the lab the lab study's."""
-    from dataclasses import replace
+def _residual_norms(engine: Engine, questions: Sequence[str], sampling: Sampling) -> Any:
+    """The residual norms of a model over its plain answers; ``None`` without a question."""
+    from personascope.extract import residual_norms
+    from personascope.respond import respond as respond_to
 
-    from personascope.records import Sampling
-    from personascope.studies import load_study
-
-    usual = load_study("lab").evaluation if model == "lab" else Sampling()
-    return replace(
-        usual,
-        draws=draws,
-        seed=seed,
-        max_tokens=usual.max_tokens if max_tokens is None else max_tokens,
-        temperature=usual.temperature if temperature is None else temperature,
-    )
+    return residual_norms(engine, respond_to(engine, questions, sampling=sampling)) if questions else None
 
 
-def engine_for(model: str, store: Path, notice: Any, **how: str | None) -> Engine:
-    """The engine of a model, remembering in a store."""
-    from personascope.engines.opening import open_engine
-    from personascope.remembering import RememberingEngine
-    from personascope.store import Store
-
-    return RememberingEngine(open_engine(model, **how), Store(store), notice=notice)
-
-
-def judge_for(name: str | None, model: str, store: Path, notice: Any) -> Judge:
-    """The judge a verb was given, remembering in a store; the lab has its own."""
-    from personascope.errors import JudgeError
-    from personascope.judges.opening import open_judge
-    from personascope.remembering import RememberingJudge
-    from personascope.store import Store
-
-    if name is None and model != "lab":
-        raise JudgeError(f"no judge was named for {model}: give --judge [ENDPOINT:]MODEL, or --no-judge")
-    return RememberingJudge(open_judge(name or "lab"), Store(store), notice=notice)
-
-
-def _residual_norms(engine: Engine, vector: Any, steering: Any, sampling: Sampling) -> Any:
-    """The steered model's residual norms: the vector's own where it is the same model, else measured now."""
-    from personascope.extract import Method, plain_arm, residual_norms
-    from personascope.respond import answer
-    from personascope.traits import load_trait
-
-    if steering.unit != "residual" or engine.checkpoint == vector.checkpoint:
-        return None
-    trait = load_trait(vector.trait, form=vector.form)
-    plain = answer({"plain": plain_arm(engine, trait, Method(evaluation=sampling))}, judge=None)["plain"]
-    return residual_norms(engine, [each.response for each in plain])
+def _rows_by_question(answers: list[Answer]) -> list[dict[str, Any]]:
+    """One row per question: mean score and coherence of its scored answers."""
+    of: dict[str, list[Answer]] = {}
+    for each in answers:
+        of.setdefault(each.question, []).append(each)
+    return [
+        {
+            "question": question,
+            "answers": len(some),
+            "scored": sum(each.trait.outcome == "scored" for each in some),
+            "mean_score": _mean([each.trait.score for each in some]),
+            "mean_coherence": _mean([each.coherence.score for each in some]),
+        }
+        for question, some in of.items()
+    ]
 
 
 def _row(prompt: Prompt, answer: Answer) -> dict[str, Any]:
@@ -260,14 +265,6 @@ def _row(prompt: Prompt, answer: Answer) -> dict[str, Any]:
         "coherence": answer.coherence.score,
         "response_key": answer.response.key,
     }
-
-
-def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def _mean(scores: list[float]) -> float:

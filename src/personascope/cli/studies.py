@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from personascope.cli import terminal
-from personascope.cli.models import sampling_for
+from personascope.cli import outputs, terminal
+from personascope.cli.opening import sampling_for
 from personascope.cli.options import (
     Device,
     Dtype,
@@ -27,9 +28,17 @@ if TYPE_CHECKING:
     from personascope.studies import Study
 
 
-def demo(out: Out = Path("demo"), device: Device = None, dtype: Dtype = None, as_json: Json = False) -> None:
+# New tokens per second where nobody gives --speed. On the lab: its whole study's tokens over its seconds on one busy
+# CPU core, judging and reading included. Elsewhere nobody measured yours: a round figure to be replaced with --speed.
+LAB_SPEED = 10_000.0
+OTHER_SPEED = 1_000.0
+
+
+def demo(
+    out: Out = Path("demo"), device: Device = None, dtype: Dtype = None, limit: Limit = None, as_json: Json = False
+) -> None:
     """The main job on the lab: trace four traits through a tiny model's pretraining, with controls."""
-    run("lab", out=out, device=device, dtype=dtype, as_json=as_json)
+    run("lab", out=out, device=device, dtype=dtype, limit=limit, as_json=as_json)
 
 
 def run(
@@ -61,8 +70,8 @@ def trace(
     form: Form = None,
     evaluate: Annotated[str, typer.Option(help="The form to evaluate with, if another one.")] = "",
     target: Annotated[str, typer.Option(help="Steer this post-trained target of the lineage instead.")] = "",
-    random: Annotated[int, typer.Option(help="Random directions of the same norm.")] = 2,
-    shuffled: Annotated[int, typer.Option(help="Label-shuffled vectors.")] = 2,
+    random: Annotated[int, typer.Option(min=0, help="Random directions of the same norm.")] = 2,
+    shuffled: Annotated[int, typer.Option(min=0, help="Label-shuffled vectors.")] = 2,
     judge: JudgeName = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -100,7 +109,9 @@ def trace(
 
 def plan(
     study: Annotated[str, typer.Argument(help="A bundled study, or a .toml file.")],
-    speed: Annotated[float | None, typer.Option(help="New tokens per second, for a rough time.")] = None,
+    speed: Annotated[
+        float | None, typer.Option(help="New tokens per second; by default 10,000 on the lab and 1,000 elsewhere.")
+    ] = None,
     limit: Limit = None,
     as_json: Json = False,
 ) -> None:
@@ -108,17 +119,32 @@ def plan(
     from dataclasses import asdict, replace
 
     from personascope.engines.opening import open_lineage
+    from personascope.errors import StudyError
     from personascope.plans import plan_study
     from personascope.studies import load_study
 
+    if speed is not None and not (speed > 0 and math.isfinite(speed)):
+        raise StudyError(f"a speed of {speed:g} tokens per second gives no time: give a number above 0")
     chosen = load_study(study)
     counted = plan_study(replace(chosen, limit=chosen.limit if limit is None else limit), open_lineage(chosen.lineage))
-    seconds = counted.seconds(speed) if speed else None
+    assumed, source = _speed(speed, chosen)
+    seconds = counted.seconds(assumed)
     if as_json:
-        totals = {"responses": counted.responses, "verdicts": counted.verdicts, "seconds": seconds}
-        terminal.print_json({**asdict(counted), **totals})
+        totals = {"responses": counted.responses, "verdicts": counted.verdicts}
+        terminal.print_json(
+            {**asdict(counted), **totals, "seconds": seconds, "tokens_per_second": assumed, "speed_is": source}
+        )
     else:
-        terminal.show_plan(counted, seconds=seconds)
+        terminal.show_plan(counted, seconds=seconds, assumption=f"{assumed:,.0f} new tokens per second, {source}")
+
+
+def _speed(given: float | None, study: Study) -> tuple[float, str]:
+    """New tokens per second, and where the figure comes from."""
+    if given is not None:
+        return given, "as given"
+    if study.lineage == "lab":
+        return LAB_SPEED, "measured on one CPU core over a whole run of the lab's study"
+    return OTHER_SPEED, "assumed and not measured: give --speed for your machine"
 
 
 def show(
@@ -134,7 +160,7 @@ def show(
     if key is not None:
         terminal.print_json(store.provenance(key))
         return
-    counts, studies = store.counts(), store.studies()
+    counts, studies = store.counts(), [each["study"]["name"] for each in store.studies()]
     if as_json:
         rows = [{"kind": kind, "by": giver, "records": count} for (kind, giver), count in counts.items()]
         terminal.print_json({"store": str(store.path), "studies": list(studies), "records": rows})
@@ -148,19 +174,30 @@ def show(
 def figures(
     store: Annotated[Path, typer.Argument(help="A store, or an output folder that holds one.")],
     out: Annotated[Path | None, typer.Option(help="Where to write; by default beside the store.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Draw every figure and table a store has data for; asks nothing and loads no model."""
     from personascope.errors import StoreError
-    from personascope.results import run_in, saved_studies, write_results
+    from personascope.results import finished_studies, run_again, write_results
 
     opened = _existing_store(store)
-    studies = saved_studies(opened)
+    studies = finished_studies(opened)
     if not studies:
         raise StoreError(f"{opened.path} keeps no study, so there is nothing to draw: run one with `personascope run`")
-    for study in studies:
-        result = run_in(opened, study, asking=False)
-        folder = (out or opened.path.parent) / (study.name if len(studies) > 1 else "")
-        write_results(result, folder, made=lambda path: terminal.out.print(str(path), highlight=False))
+    root = out or opened.path.parent
+    names = [each.study.name for each in studies]
+    made: list[Path] = []
+    for place, each in enumerate(studies):
+        # Studies of one name are told apart by their order, which is that of their content's digest.
+        again = names[:place].count(each.study.name)
+        name = f"{each.study.name}-{again + 1}" if again else each.study.name
+        folder = outputs.check_folder(root / (name if len(studies) > 1 else ""), outputs.STUDY_FILES)
+        write_results(run_again(opened, each), folder, made=made.append)
+    if as_json:
+        terminal.print_json({"files": made})
+        return
+    for path in made:
+        terminal.out.print(str(path), highlight=False, soft_wrap=True)
 
 
 def _run(study: Study, out: Path, *, device: str | None, dtype: str | None, as_json: bool) -> None:
@@ -172,6 +209,7 @@ def _run(study: Study, out: Path, *, device: str | None, dtype: str | None, as_j
     from personascope.results import run_in, unasked_verdicts, write_results
     from personascope.store import Store
 
+    outputs.check_folder(out, outputs.STUDY_FILES)
     counted = plan_study(study, open_lineage(study.lineage))
     terminal.err.print(
         f"{study.name}: {counted.milestones} milestones, {counted.traits} traits; at most {counted.responses:,} "

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import typer
 from rich import box
 from rich.console import Console
 from rich.progress import (
@@ -41,10 +42,14 @@ if TYPE_CHECKING:
 out = Console(width=None if sys.stdout.isatty() else 100)
 err = Console(stderr=True)
 
+INTERRUPTED = 130
+# Newer typers carry a click of their own, so its usage errors are named by what typer's public one is made of.
+USAGE_ERROR: Any = typer.BadParameter.__base__
+
 
 def print_json(value: Any) -> None:
-    """One JSON document on standard output; NaN is null."""
-    sys.stdout.write(json.dumps(_plain(value), indent=2, ensure_ascii=False) + "\n")
+    """One JSON document on standard output, in ASCII so that any text of a model is valid; NaN is null."""
+    sys.stdout.write(json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
 
 
 def _plain(value: Any) -> Any:
@@ -82,6 +87,10 @@ class Progress:
         news = {"fresh": task.fields["fresh"] + count} if fresh else {}
         self._bar.update(self._task, advance=count, description="reading" if kind == "reading" else "asking", **news)
 
+    def expect_more(self, count: int) -> None:
+        """What is asked turned out to be more by so many."""
+        self._bar.update(self._task, total=(self._bar.tasks[0].total or 0) + count)
+
 
 @contextmanager
 def progress(total: int) -> Iterator[Progress]:
@@ -110,8 +119,8 @@ def _table(title: str) -> Table:
     return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
 
 
-def show_plan(plan: Plan, *, seconds: float | None = None) -> None:
-    """What a study will ask for, at most."""
+def show_plan(plan: Plan, *, seconds: float, assumption: str) -> None:
+    """What a study will ask for, at most, and how long that takes under an assumption that is said."""
     table = Table(
         title=f"plan of '{plan.study}' (at most; milestones without a vector ask for less)", title_justify="left"
     )
@@ -131,8 +140,7 @@ def show_plan(plan: Plan, *, seconds: float | None = None) -> None:
     ):
         table.add_row(name, f"{count:,}")
     out.print(table)
-    if seconds is not None:
-        out.print(f"roughly {_duration(seconds)} of generation, without loading and judging")
+    out.print(f"roughly {_duration(seconds)} at {assumption}", highlight=False)
 
 
 def show_effects(effects: pd.DataFrame, result: StudyResult) -> None:
@@ -232,20 +240,31 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def guarded(run: Callable[[], None]) -> int:
-    """Runs a command: what the user can mend is one line on standard error, and the exit code is 1."""
+def guarded(run: Callable[[], Any]) -> int:
+    """Runs a command and gives its exit code: what the user can mend is one line on standard error, and the code is 1.
+
+    ``run`` is a typer application called with ``standalone_mode=False``: it gives back the code of an exit.
+    """
     try:
-        run()
-        return 0
+        code = run()
+        if code == INTERRUPTED:  # typer takes the interrupt and makes this exit of it; older ones abort
+            raise KeyboardInterrupt
+        return code if isinstance(code, int) else 0
     except PersonascopeError as problem:
-        err.print(f"[bold red]error:[/bold red] {_unmarked(str(problem))}", soft_wrap=True, highlight=False)
-        return 1
-    except KeyboardInterrupt:
+        return _refused(str(problem))
+    except USAGE_ERROR as problem:
+        problem.show()
+        return int(problem.exit_code)
+    except OSError as problem:
+        return _refused(f"{problem.filename or 'a file'}: {problem.strerror or problem}; give a place that can be used")
+    except (KeyboardInterrupt, typer.Abort):
         err.print("stopped; everything recorded stays: run the same command again and it goes on", highlight=False)
-        return 130
+        return INTERRUPTED
 
 
-def _unmarked(text: str) -> str:
+def _refused(message: str) -> int:
     from rich.markup import escape
 
-    return escape(made_printable(text))
+    line = made_printable(message).replace("\n", "\\n")
+    err.print(f"[bold red]error:[/bold red] {escape(line)}", soft_wrap=True, highlight=False)
+    return 1

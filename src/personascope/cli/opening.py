@@ -1,0 +1,61 @@
+"""What the options of a verb stand for: a trait, a sampling, an engine, a judge.
+
+Owns: the defaults that depend on the model. The one law: on the lab everything is the lab's own; elsewhere nothing
+that costs money or changes a meaning is chosen silently.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from personascope.engines import Engine
+    from personascope.judges import Judge
+    from personascope.records import Sampling
+    from personascope.traits import Trait
+
+
+def load_chosen(name: str, model: str, form: str | None, limit: int | None) -> Trait:
+    """The trait a verb was given, in the form that fits the model unless one is named."""
+    from personascope.traits import load_trait
+
+    return load_trait(name, form=form or ("lab" if model == "lab" else "assistant")).limited(limit)
+
+
+def sampling_for(model: str, *, draws: int, max_tokens: int | None, temperature: float | None, seed: int) -> Sampling:
+    """The sampling a verb was given; what was not given is the published setting, or on the lab the lab study's."""
+    from dataclasses import replace
+
+    from personascope.records import Sampling
+    from personascope.studies import load_study
+
+    usual = load_study("lab").evaluation if model == "lab" else Sampling()
+    return replace(
+        usual,
+        draws=draws,
+        seed=seed,
+        max_tokens=usual.max_tokens if max_tokens is None else max_tokens,
+        temperature=usual.temperature if temperature is None else temperature,
+    )
+
+
+def engine_for(model: str, store: Path, notice: Any, **how: str | None) -> Engine:
+    """The engine of a model, remembering in a store."""
+    from personascope.engines.opening import open_engine
+    from personascope.remembering import RememberingEngine
+    from personascope.store import Store
+
+    return RememberingEngine(open_engine(model, **how), Store(store), notice=notice)
+
+
+def judge_for(name: str | None, model: str, store: Path, notice: Any) -> Judge:
+    """The judge a verb was given, remembering in a store; the lab has its own."""
+    from personascope.errors import JudgeError
+    from personascope.judges.opening import open_judge
+    from personascope.remembering import RememberingJudge
+    from personascope.store import Store
+
+    if name is None and model != "lab":
+        raise JudgeError(f"no judge was named for {model}: give --judge [ENDPOINT:]MODEL, or --no-judge")
+    return RememberingJudge(open_judge(name or "lab"), Store(store), notice=notice)

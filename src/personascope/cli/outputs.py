@@ -1,0 +1,80 @@
+"""Where a verb writes.
+
+Owns: the checks of output files and folders, and CSV files. The one law: a place that cannot be written is refused
+before anything runs, not after an hour of answers.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from personascope.errors import PersonascopeError, VectorError
+
+STUDY_FILES = ("effects.csv", "answers.csv", "selection.csv", "emergence.tex", "emergence.png", "emergence.pdf")
+
+
+def check_file(path: Path) -> Path:
+    """The path, if a file can be written there.
+
+    Raises:
+        PersonascopeError: if it is a folder, lies in something that is none, or may not be written.
+    """
+    if path.is_dir():
+        raise PersonascopeError(f"{path} is to be written as a file and is a folder: give --out a file in it")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise PersonascopeError(f"{path} may not be written: give --out another file")
+    _check_place(path.parent, path)
+    return path
+
+
+def check_vector_file(path: Path) -> Path:
+    """The path, if a vector can be written there; its ending says what is in it.
+
+    Raises:
+        VectorError: if it does not end in ``.safetensors``.
+    """
+    if path.suffix != ".safetensors":
+        raise VectorError(
+            f"{path} was given for a vector, whose file ends in .safetensors: give --out such a name "
+            "(--pt writes the published tensor beside it)"
+        )
+    return check_file(path)
+
+
+def check_folder(path: Path, names: Sequence[str] = ()) -> Path:
+    """The path, if a folder can be made and files of these names can be written there.
+
+    Raises:
+        PersonascopeError: if it is a file or may not be written, or one of the names is that of a folder.
+    """
+    if path.exists() and not path.is_dir():
+        raise PersonascopeError(f"{path} is to be written as a folder and is a file: give --out another place")
+    _check_place(path, path)
+    for name in names:
+        if (path / name).is_dir():
+            raise PersonascopeError(
+                f"{path / name} is to be written as a file and is a folder: move it away, or give --out another place"
+            )
+    return path
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows as a CSV file with a header; text that UTF-8 does not hold is written as escapes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _check_place(folder: Path, path: Path) -> None:
+    """The nearest folder above that is there must be one, and let us write."""
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not there.is_dir():
+        raise PersonascopeError(f"{path} cannot be written: {there} is a file, not a folder; give --out another place")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PersonascopeError(f"{path} cannot be written: you may not write in {there}; give --out another place")
