@@ -65,13 +65,11 @@ def extract(
     answers = answer(instructed_arms(engine, trait, method), judge=judge)
     # Plain answers are only read here, so no judge is asked about them.
     plain = answer({"plain": plain_arm(engine, trait, method)}, judge=None)["plain"]
-    found = extraction(engine, trait, answers["positive"], answers["negative"], method)
+    name = judge.name if judge is not None else "none: every pair kept"
+    found = extraction(engine, trait, answers["positive"], answers["negative"], method, judge=name)
     if isinstance(found, NoVector):
         return found
-    norms = residual_norms(engine, [each.response for each in plain])
-    return replace(
-        found.vector, residual_norms=norms, judge=judge.name if judge is not None else "none: every pair kept"
-    )
+    return replace(found.vector, residual_norms=residual_norms(engine, [each.response for each in plain]))
 
 
 def instructed_arms(engine: Engine, trait: Trait, method: Method) -> dict[Literal["positive", "negative"], Arm]:
@@ -89,11 +87,18 @@ def plain_arm(engine: Engine, trait: Trait, method: Method) -> Arm:
 
 
 def extraction(
-    engine: Engine, trait: Trait, positive: Sequence[Answer], negative: Sequence[Answer], method: Method
+    engine: Engine,
+    trait: Trait,
+    positive: Sequence[Answer],
+    negative: Sequence[Answer],
+    method: Method,
+    *,
+    judge: str = "",
 ) -> Extraction | NoVector:
     """The vector that two arms of instructed answers give: difference of means over the pairs that clear the bar.
 
-    The mean over pairs is taken in float64, and each response weighs the same whatever its length.
+    The mean over pairs is taken in float64, and each response weighs the same whatever its length. ``judge`` is the
+    judge's name, for the passport.
     """
     pairs = [Pair(*both) for both in zip(positive, negative, strict=True)]
     faults = [method.bar.fault(pair) for pair in pairs]
@@ -112,6 +117,7 @@ def extraction(
         engine.checkpoint,
         method.span,
         counts=counts,
+        judge=judge,
         sources=tuple(response.key for response in responses),
     )
     return Extraction(vector, differences)

@@ -7,6 +7,7 @@ that names the nearest known one, and every problem of a file is reported in one
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -36,6 +37,12 @@ def read_toml(path: Path, *, error: type[PersonascopeError]) -> dict[str, Any]:
         raise error(f"{path}: no such file; check the path, or give the name of a bundled one") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as problem:
         raise error(f"{path}: not a readable TOML file ({problem}); mend it and run again") from None
+
+
+def check_name(name: str, what: str, error: type[PersonascopeError]) -> None:
+    """Refuses a name that could not be part of a file's name."""
+    if not re.fullmatch(r"\w[\w.+-]*", name):
+        raise error(f"{what} '{name}' cannot name a file: use letters, digits, '.', '_', '+' and '-'")
 
 
 def value_of(table: dict[str, Any], kind: type[Value], *, source: str, error: type[PersonascopeError]) -> Value:

@@ -81,6 +81,10 @@ class Lineage:
     def __post_init__(self) -> None:
         if not self.milestones:
             raise LineageError(f"lineage '{self.name}' has no milestones: give it at least one checkpoint")
+        for kind in (self.milestones, self.targets):
+            labels = [milestone.label for milestone in kind]
+            if twice := sorted({label for label in labels if labels.count(label) > 1}):
+                raise LineageError(f"lineage '{self.name}' has two milestones labelled '{twice[0]}': rename one")
 
     def __iter__(self) -> Iterator[Milestone]:
         return iter(self.milestones)

@@ -41,11 +41,14 @@ class Sampling:
     draws: int = annotation(3)
 
     def __post_init__(self) -> None:
-        for name in ("temperature", "top_p", "repetition_penalty"):  # 1 and 1.0 are one question, with one key
+        for name in ("max_tokens", "seed", "draws"):  # 1 and 1.0 are one question, with one key
+            object.__setattr__(self, name, int(getattr(self, name)))
+        for name in ("temperature", "top_p", "repetition_penalty"):
             object.__setattr__(self, name, float(getattr(self, name)))
         if self.max_tokens < 1 or self.draws < 1:
             raise StudyError(f"max_tokens {self.max_tokens} and draws {self.draws} must each be 1 or more")
-        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.repetition_penalty <= 0:
+        finite = math.isfinite(self.temperature) and math.isfinite(self.repetition_penalty)
+        if not finite or self.temperature < 0 or not 0 < self.top_p <= 1 or self.repetition_penalty <= 0:
             raise StudyError(
                 f"temperature {self.temperature} must be 0 or more, top_p {self.top_p} in (0, 1], "
                 f"and repetition_penalty {self.repetition_penalty} above 0"
@@ -214,10 +217,20 @@ class Bar:
     trait: float | None = 50.0
     coherence: float | None = 50.0
 
+    def __post_init__(self) -> None:
+        for name in ("trait", "coherence"):
+            points = getattr(self, name)
+            if points is not None and not 0 <= points <= 100:
+                raise StudyError(f"a bar of {name} {points} is no score: give 0 to 100 points, or none")
+
     def fault(self, pair: Pair) -> str:
         """Why a pair does not clear the bar, in the order the bar is applied; empty if it does."""
         if not pair.positive.response.length or not pair.negative.response.length:
             return "empty"
+        asked = [each.trait for each in (pair.positive, pair.negative) if self.trait is not None]
+        asked += [each.coherence for each in (pair.positive, pair.negative) if self.coherence is not None]
+        if any(verdict.outcome == "unasked" for verdict in asked):
+            return "unasked"
         if self.trait is not None:
             scores = (pair.positive.trait.score, pair.negative.trait.score)
             if any(map(math.isnan, scores)):

@@ -1,14 +1,15 @@
 """Ports that remember: an engine and a judge that ask only what a store does not know.
 
-Owns: :class:`RememberingEngine` and :class:`RememberingJudge`. The one law: they are the same ports, so no science
-code can tell whether an answer is new. What is missing is asked for in chunks, and each chunk is recorded as it comes.
+Owns: :class:`RememberingEngine` and :class:`RememberingJudge`, and :class:`RecordedEngine` and :class:`RecordedJudge`,
+which stand for an engine and a judge that are not there. The one law: they are the same ports, so no science code can
+tell whether an answer is new. What is missing is asked for in chunks, and each chunk is recorded as it comes.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from personascope.engines import Engine
@@ -24,20 +25,20 @@ Notice = Callable[[str, int, bool], None]
 """Told of progress: the kind of record, how many, and whether they had to be asked for."""
 
 
+def silent(kind: str, count: int, fresh: bool) -> None:
+    """Tells nobody."""
+
+
 class RememberingEngine:
-    """An engine that asks only what the store does not know: the same port, so nothing else changes.
+    """An engine that asks only what the store does not know: the same port, so nothing else changes."""
 
-    With ``asking`` false it asks nothing at all, and a response the store lacks is a :class:`StoreError`.
-    """
-
-    def __init__(
-        self, engine: Engine, store: Store, *, chunk: int = 512, asking: bool = True, notice: Notice | None = None
-    ) -> None:
+    def __init__(self, engine: Engine, store: Store, *, chunk: int = 512, notice: Notice = silent) -> None:
         self.engine = engine
         self.store = store
         self._chunk = chunk
-        self._asking = asking
-        self._notice = notice or _silent
+        self._notice = notice
+        self._rendered: dict[Prompt, str] = {}
+        self._unrecorded: dict[Prompt, str] = {}
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -55,11 +56,14 @@ class RememberingEngine:
     def hidden_size(self) -> int:
         return self.engine.hidden_size
 
-    def render(self, prompt: Prompt) -> str:
-        return self.engine.render(prompt)
-
     def close(self) -> None:
         self.engine.close()
+
+    def render(self, prompt: Prompt) -> str:
+        """The engine's rendering; it is recorded with the next answers, so that a study can do without the model."""
+        if prompt not in self._rendered:
+            self._rendered[prompt] = self._unrecorded[prompt] = self.engine.render(prompt)
+        return self._rendered[prompt]
 
     def generate(self, requests: Sequence[Request]) -> list[Response]:
         """One response per request: those recorded from the store, the others asked for and recorded in chunks."""
@@ -67,8 +71,8 @@ class RememberingEngine:
         keys = [key_of("response", {**giver, "request": request}) for request in requests]
         known = self.store.lookup(keys)
         missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in known}
-        _check_asking(self._asking, self.store, len(missing), f"responses of {self.checkpoint.label}")
         self._notice("response", len(keys) - len(missing), False)
+        self._record_renderings()
         # Rows of like length compute together, so a chunk of them wastes least; the order is nobody's concern.
         for some in chunked(sorted(missing.items(), key=lambda item: (len(item[1].text), item[0])), self._chunk):
             fresh = self.engine.generate([request for _, request in some])
@@ -101,12 +105,23 @@ class RememberingEngine:
         ]
         known = self.store.readings.lookup(keys)
         missing = {key: each for key, each in zip(keys, responses, strict=True) if key not in known}
-        _check_asking(self._asking, self.store, len(missing), f"readings of {self.checkpoint.label}")
         for some in chunked(sorted(missing.items(), key=lambda item: (len(item[1].tokens), item[0])), self._chunk):
             fresh = self.engine.read([response for _, response in some])
             self.store.keep_readings([key for key, _ in some], fresh)
             known |= {key: fresh.row(place) for place, (key, _) in enumerate(some)}
         return Readings.joined([known[key] for key in keys])
+
+    def _record_renderings(self) -> None:
+        """Records what was rendered since the last time."""
+        if not self._unrecorded or not self.store.writable:
+            return
+        provenance = {"checkpoint": self.checkpoint, "label": self.checkpoint.label}
+        rows = [
+            (_rendering_key(self.checkpoint, prompt), {"text": text}, {**provenance, "prompt": canonical(prompt)})
+            for prompt, text in self._unrecorded.items()
+        ]
+        self.store.record("rendering", rows)
+        self._unrecorded.clear()
 
     def _giver(self) -> dict[str, Any]:
         return {"checkpoint": self.checkpoint, "engine": dict(self.identity)}
@@ -115,14 +130,11 @@ class RememberingEngine:
 class RememberingJudge:
     """A judge that is asked each case once. A verdict nobody gave (``"unasked"``) is not remembered."""
 
-    def __init__(
-        self, judge: Judge, store: Store, *, chunk: int = 2048, asking: bool = True, notice: Notice | None = None
-    ) -> None:
+    def __init__(self, judge: Judge, store: Store, *, chunk: int = 2048, notice: Notice = silent) -> None:
         self.judge = judge
         self.store = store
         self._chunk = chunk
-        self._asking = asking
-        self._notice = notice or _silent
+        self._notice = notice
 
     @property
     def name(self) -> str:
@@ -137,7 +149,6 @@ class RememberingJudge:
         keys = {case: key_of("verdict", {"judge": self.name, "case": case}) for case in distinct}
         known = {key: _verdict(value, key) for key, value in self.store.lookup(keys.values()).items()}
         missing = [case for case in distinct if keys[case] not in known]
-        _check_asking(self._asking, self.store, len(missing), f"verdicts of {self.name.split()[0]}")
         self._notice("verdict", len(cases) - len(missing), False)
         for some in chunked(missing, self._chunk):
             fresh = self.judge.score(some)
@@ -155,13 +166,62 @@ class RememberingJudge:
         return [self.reread(case, known[keys[case]]) for case in cases]
 
 
-def _check_asking(asking: bool, store: Store, missing: int, what: str) -> None:
-    if missing and not asking:
-        raise StoreError(f"the store {store.path} lacks {missing} {what}: run the study on it first, then ask again")
+@dataclass(frozen=True)
+class RecordedEngine:
+    """An engine that is not there: what was recorded of it, and nothing it could be asked for anew.
+
+    Inside a :class:`RememberingEngine` it gives a finished study again without a model, a tokenizer or a network.
+    """
+
+    checkpoint: Checkpoint
+    identity: Mapping[str, str]
+    last_layer: int
+    hidden_size: int
+    store: Store
+
+    def render(self, prompt: Prompt) -> str:
+        key = _rendering_key(self.checkpoint, prompt)
+        found = self.store.lookup([key])
+        if key not in found:
+            raise self._lacking("the rendering of a prompt")
+        text: str = found[key]["text"]
+        return text
+
+    def generate(self, requests: Sequence[Request]) -> list[Response]:
+        raise self._lacking(f"{len(requests)} responses")
+
+    def read(self, responses: Sequence[Response]) -> Readings:
+        raise self._lacking(f"the readings of {len(responses)} responses")
+
+    def close(self) -> None:
+        pass
+
+    def _lacking(self, what: str) -> StoreError:
+        return StoreError(
+            f"the store {self.store.path} lacks {what} of {self.checkpoint.label}: run the study on it again"
+        )
 
 
-def _silent(kind: str, count: int, fresh: bool) -> None:
-    pass
+@dataclass(frozen=True)
+class RecordedJudge:
+    """A judge that is not to be asked: it only reads again what it said."""
+
+    judge: Judge
+    store: Store
+
+    @property
+    def name(self) -> str:
+        return self.judge.name
+
+    def reread(self, case: Case, verdict: Verdict) -> Verdict:
+        return self.judge.reread(case, verdict)
+
+    def score(self, cases: Sequence[Case]) -> list[Verdict]:
+        raise StoreError(f"the store {self.store.path} lacks {len(cases)} verdicts of {self.name}: run the study again")
+
+
+def _rendering_key(checkpoint: Checkpoint, prompt: Prompt) -> str:
+    return key_of("rendering", {"checkpoint": checkpoint, "prompt": prompt})
 
 
 def _response_value(response: Response) -> dict[str, Any]:

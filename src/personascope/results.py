@@ -1,58 +1,120 @@
 """From a study to its files: the one place where science, store and figures are put together.
 
-Owns: :func:`run_in`, :func:`write_results` and :func:`saved_studies`. The one law: everything written here can be
-written again from the store alone.
+Owns: :func:`run_in`, :func:`run_again` and :func:`write_results`. The one law: everything written here can be written
+again from the store alone.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from personascope.analysis.effects import curves, effects
 from personascope.analysis.frames import answer_rows
+from personascope.engines import Engine
 from personascope.engines.opening import Opener, open_engine, open_lineage
+from personascope.errors import CheckpointError, StoreError
+from personascope.files import value_of
 from personascope.judges.opening import open_judge
-from personascope.remembering import Notice, RememberingEngine, RememberingJudge
+from personascope.lineages import Checkpoint, Lineage
+from personascope.records import Answer
+from personascope.remembering import (
+    Notice,
+    RecordedEngine,
+    RecordedJudge,
+    RememberingEngine,
+    RememberingJudge,
+    silent,
+)
 from personascope.store import Store
-from personascope.studies import Study, StudyResult, run_study, study_of
-from personascope.trace import Effect
+from personascope.studies import Study, StudyResult, run_study
+from personascope.trace import Absence, Effect
+from personascope.traits import Trait
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """A finished study with all it was run on: what a store keeps of it."""
+
+    study: Study
+    lineage: Lineage
+    traits: tuple[tuple[Trait, Trait], ...]
+    engines: Mapping[str, Mapping[str, Any]]
+    """By milestone or target label: the resolved checkpoint, identity and shape, or why it was absent."""
 
 
 def run_in(
-    store: Store,
-    study: Study,
-    *,
-    device: str | None = None,
-    dtype: str | None = None,
-    asking: bool = True,
-    notice: Notice | None = None,
+    store: Store, study: Study, *, device: str | None = None, dtype: str | None = None, notice: Notice = silent
 ) -> StudyResult:
-    """Runs a study on a store: what it holds is not asked again, and the study is kept beside its records.
-
-    With ``asking`` false nothing is asked and no model is loaded: the result comes from the records alone.
-    """
-    judge = RememberingJudge(open_judge(study.judge, asking=asking), store, asking=asking, notice=notice)
+    """Runs a study on a store: what it holds is not asked again, and the finished study is kept beside its records."""
+    lineage, traits = open_lineage(study.lineage), study.load_traits()
+    judge = RememberingJudge(open_judge(study.judge), store, notice=notice)
     opener = Opener(
         partial(open_engine, device=device, dtype=dtype),
         keep=2 if study.target else 1,
-        wrap=lambda engine: RememberingEngine(engine, store, asking=asking, notice=notice),
+        wrap=lambda engine: RememberingEngine(engine, store, notice=notice),
     )
-    if asking:
-        store.keep_study(study.name, json.dumps(asdict(study)))
-    return run_study(study, open_lineage(study.lineage), open_engine=opener, judge=judge)
+    opened: dict[str, Engine | str] = {}
+
+    def noted(checkpoint: Checkpoint) -> Engine:
+        try:
+            engine = opened[_name(checkpoint)] = opener(checkpoint)
+        except CheckpointError as problem:
+            opened[_name(checkpoint)] = str(problem)
+            raise
+        return engine
+
+    result = run_study(study, lineage, traits, open_engine=noted, judge=judge)
+    for outcome in result.outcomes:
+        if isinstance(outcome, Absence) and outcome.kind == "no checkpoint":
+            opened[_name(outcome.milestone.checkpoint)] = outcome.reason
+    engines = {name: _facts(engine) for name, engine in opened.items()}
+    kept = Finished(study, study.cut(lineage), tuple(traits), engines)
+    store.keep_study(study.name, json.loads(json.dumps(asdict(kept), default=str)))
+    return result
 
 
-def saved_studies(store: Store) -> list[Study]:
-    """The studies that were run on a store."""
-    return [
-        study_of(json.loads(text), source=f"{store.path}: study '{name}'") for name, text in store.studies().items()
-    ]
+def finished_studies(store: Store) -> list[Finished]:
+    """The studies that were finished on a store."""
+    source = f"a study kept in {store.path}"
+    return [value_of(value, Finished, source=source, error=StoreError) for value in store.studies()]
+
+
+def run_again(store: Store, kept: Finished) -> StudyResult:
+    """A finished study from the records alone: no model, tokenizer, key or network; nothing is asked.
+
+    Raises:
+        StoreError: if the store lacks a record, or the disposable readings were deleted.
+    """
+    judge = RememberingJudge(RecordedJudge(open_judge(kept.study.judge, asking=False), store), store)
+
+    def open_recorded(checkpoint: Checkpoint) -> Engine:
+        facts = dict(kept.engines[_name(checkpoint)])
+        if "absent" in facts:
+            raise CheckpointError(facts["absent"])
+        was = value_of(facts.pop("checkpoint"), Checkpoint, source=str(store.path), error=StoreError)
+        return RememberingEngine(RecordedEngine(was, store=store, **facts), store)
+
+    return run_study(kept.study, kept.lineage, kept.traits, open_engine=open_recorded, judge=judge)
+
+
+def _name(checkpoint: Checkpoint) -> str:
+    """What tells checkpoints apart before they are opened."""
+    return json.dumps(asdict(checkpoint), default=str, sort_keys=True)
+
+
+def _facts(engine: Engine | str) -> dict[str, Any]:
+    if isinstance(engine, str):
+        return {"absent": engine}
+    shape = {"last_layer": engine.last_layer, "hidden_size": engine.hidden_size}
+    return {"checkpoint": asdict(engine.checkpoint), "identity": dict(engine.identity), **shape}
 
 
 def write_results(result: StudyResult, out: Path, *, made: Callable[[Path], None] = lambda path: None) -> pd.DataFrame:
@@ -78,21 +140,35 @@ def write_results(result: StudyResult, out: Path, *, made: Callable[[Path], None
         made(out / f"emergence.{kind}")
     for effect in result.outcomes:
         if isinstance(effect, Effect) and effect.chosen and effect.vector.origin == "extracted":
-            path = out / "vectors" / f"{effect.subject.extract.name}.{effect.milestone.label}.safetensors"
+            names = (_subject_label(effect, result), effect.milestone.label.replace("/", "_"))
+            path = out / "vectors" / f"{'.'.join(names)}.safetensors"
             effect.vector.save(path)
             made(path)
     return summary
 
 
+def _subject_label(effect: Effect, result: StudyResult) -> str:
+    """A trait's name, with its forms where the study traces it in several."""
+    extract, evaluate = effect.subject.extract, effect.subject.evaluate
+    several = sum(each.trait == extract.name for each in result.study.traits) > 1
+    return f"{extract.name}.{extract.form}-{evaluate.form}" if several else extract.name
+
+
 def unasked_verdicts(result: StudyResult) -> int:
-    """How many verdicts nobody gave (an endpoint that failed): they are not remembered, and another run asks again."""
-    answers = {
-        id(each): each
-        for effect in result.outcomes
-        if isinstance(effect, Effect)
-        for each in (*effect.plain, *effect.steered)
-    }
-    return sum((each.trait.outcome == "unasked") + (each.coherence.outcome == "unasked") for each in answers.values())
+    """How many verdicts nobody gave (an endpoint that failed): they are not remembered, and another run asks again.
+
+    Pairs that a missing verdict kept out of a vector count one each.
+    """
+    answers: dict[int, Answer] = {}
+    pairs: dict[tuple[str, str, str], int] = {}
+    for outcome in result.outcomes:
+        counts = outcome.counts if isinstance(outcome, Absence) else outcome.reference.counts
+        extract = outcome.subject.extract
+        pairs[extract.name, extract.form, outcome.milestone.label] = counts.unasked if counts is not None else 0
+        if isinstance(outcome, Effect):
+            answers |= {id(each): each for each in (*outcome.plain, *outcome.steered)}
+    given = [verdict for each in answers.values() for verdict in (each.trait, each.coherence)]
+    return sum(verdict.outcome == "unasked" for verdict in given) + sum(pairs.values())
 
 
 def selection_rows(result: StudyResult) -> pd.DataFrame:
@@ -117,7 +193,7 @@ def selection_rows(result: StudyResult) -> pd.DataFrame:
 
 def _write_text(path: Path, text: str, made: Callable[[Path], None]) -> None:
     """Writes a file whole or not at all."""
-    draft = path.with_name(f".{path.name}.draft")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
     draft.write_text(text, encoding="utf-8")
     draft.replace(path)
     made(path)

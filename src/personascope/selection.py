@@ -9,17 +9,21 @@ and place are chosen together, and answers must stay coherent, because the highe
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from personascope.engines import Engine
+from personascope.errors import StudyError
 from personascope.judges import Judge
-from personascope.records import Answer, Sampling, Where
+from personascope.records import Answer, Sampling, Verdict, Where
 from personascope.respond import Arm, answer
 from personascope.traits import Prompt, Trait
 from personascope.vectors import PersonaVector, Steering, Unit
+
+Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,14 @@ class Grid:
     where: tuple[Where, ...] = ("response",)
     coherence_floor: float = 75.0
     draws: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.cells() or self.draws < 1 or math.isnan(self.coherence_floor):
+            raise StudyError(
+                f"a grid of layers {list(self.layers)}, strengths {list(self.strengths)}, where {list(self.where)}, "
+                f"{self.draws} draws and a floor of {self.coherence_floor} leaves nothing to choose from: give one or "
+                "more of each"
+            )
 
     def cells(self) -> list[Steering]:
         """Every way to steer, weakest first, so that of equals the weakest is chosen."""
@@ -68,32 +80,37 @@ class Selection:
 
 
 def select_steering(
-    engine: Engine, vectors: Mapping[Trait, PersonaVector], *, judge: Judge, sampling: Sampling, grid: Grid
-) -> dict[Trait, Selection]:
-    """For each trait the way to steer with the highest mean trait score among those coherent enough; one batch for all.
+    engine: Engine, vectors: Mapping[Name, tuple[Trait, PersonaVector]], *, judge: Judge, sampling: Sampling, grid: Grid
+) -> dict[Name, Selection]:
+    """For each vector the way to steer with the highest mean trait score among those coherent enough, in one batch.
 
-    Where no cell reaches the coherence floor, the most coherent one is chosen, and the reason says so.
+    Each vector comes with the trait it is to move. Where no cell reaches the coherence floor, the most coherent one is
+    chosen, and the reason says so. An answer nobody could score counts as 0, for trait and for coherence: strong
+    steering is where such answers come from.
     """
     arms = {
-        (trait, steering): Arm(
+        (name, steering): Arm(
             engine,
             trait,
             tuple(Prompt(question) for question in trait.questions("selection")),
             sampling,
             steering.along(vector),
         )
-        for trait, vector in vectors.items()
+        for name, (trait, vector) in vectors.items()
         for steering in grid.cells()
     }
     answers = answer(arms, judge=judge)
-    return {trait: _chosen(trait, [_cell(s, answers[trait, s]) for s in grid.cells()], grid) for trait in vectors}
+    return {
+        name: _chosen(trait, [_cell(steering, answers[name, steering]) for steering in grid.cells()], grid)
+        for name, (trait, _) in vectors.items()
+    }
 
 
 def _cell(steering: Steering, answers: list[Answer]) -> Cell:
-    trait = [each.trait.score for each in answers if each.trait.outcome == "scored"]
-    coherence = [each.coherence.score for each in answers if each.coherence.outcome == "scored"]
-    # A cell without a single score is as bad as can be, not unknown: it must never be chosen over one with scores.
-    return Cell(steering, statistics.fmean(trait) if trait else 0.0, statistics.fmean(coherence) if coherence else 0.0)
+    def mean(verdicts: list[Verdict]) -> float:
+        return statistics.fmean(each.score if each.outcome == "scored" else 0.0 for each in verdicts)
+
+    return Cell(steering, mean([each.trait for each in answers]), mean([each.coherence for each in answers]))
 
 
 def _chosen(trait: Trait, cells: list[Cell], grid: Grid) -> Selection:

@@ -10,6 +10,7 @@ Readings are kept too, in a folder that may be deleted at any time.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import sqlite3
@@ -22,7 +23,7 @@ from personascope.identity import canonical
 from personascope.readings import ReadingsFolder
 from personascope.records import Readings
 
-Kind = Literal["response", "verdict"]
+Kind = Literal["response", "verdict", "rendering"]
 Record = tuple[str, Mapping[str, Any], Mapping[str, Any]]  # key, value, by
 Item = TypeVar("Item")
 
@@ -30,7 +31,7 @@ _TABLES = """
 CREATE TABLE IF NOT EXISTS records (
     key TEXT PRIMARY KEY, kind TEXT NOT NULL, value TEXT NOT NULL, provenance TEXT NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS studies (name TEXT PRIMARY KEY, file TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS studies (key TEXT PRIMARY KEY, name TEXT NOT NULL, value TEXT NOT NULL);
 """
 
 
@@ -110,16 +111,22 @@ class Store:
         with self._explained("read"):
             return {(kind, str(giver)): count for kind, giver, count in self._database.execute(query)}
 
-    def keep_study(self, name: str, file: str) -> None:
-        """Keeps a study file's text, so that its figures can be drawn again from the records alone."""
+    def keep_study(self, name: str, value: Mapping[str, Any]) -> None:
+        """Keeps a finished study with all it was run on, so that it can be drawn again from the records alone.
+
+        Studies of one name stand beside each other: another study overwrites none.
+        """
+        text = _json(value)
         with self._explained("write"):
             if self.writable:
-                self._database.execute("INSERT OR REPLACE INTO studies VALUES (?, ?)", (name, file))
+                row = (hashlib.sha256(text.encode()).hexdigest(), name, text)
+                self._database.execute("INSERT OR IGNORE INTO studies VALUES (?, ?, ?)", row)
 
-    def studies(self) -> dict[str, str]:
-        """The texts of the study files that were run on this store."""
+    def studies(self) -> list[dict[str, Any]]:
+        """The studies that were finished on this store, by name."""
         with self._explained("read"):
-            return dict(self._database.execute("SELECT name, file FROM studies ORDER BY name").fetchall())
+            rows = self._database.execute("SELECT value FROM studies ORDER BY name, key").fetchall()
+        return [json.loads(value) for (value,) in rows]
 
     def keep_readings(self, keys: Sequence[str], readings: Readings) -> None:
         """Keeps readings in the disposable folder; a store that is read-only does without."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from personascope.engines import Engine, OpenEngine
-from personascope.errors import LayerError, StudyError, nearest
+from personascope.errors import CheckpointError, LayerError, StudyError, nearest
 from personascope.extract import (
     Direction,
     Method,
@@ -23,7 +23,7 @@ from personascope.extract import (
     residual_norms,
     shuffled_labels,
 )
-from personascope.files import bundled, read_toml, value_of
+from personascope.files import bundled, check_name, read_toml, value_of
 from personascope.judges import Judge
 from personascope.lineages import Lineage, Milestone
 from personascope.records import Bar, Sampling, Span
@@ -38,15 +38,35 @@ from personascope.vectors import NoVector, PersonaVector
 class StudiedTrait:
     """A trait in a study: the form to extract with, the form to evaluate with, and how it is steered.
 
-    Without ``points`` the study's ``selection`` chooses.
+    ``trait`` is a bundled name, and ``extract`` and ``evaluate`` its forms; or it is a .toml file, which has a form of
+    its own, and ``evaluate`` may be another file. Without ``points`` the study's ``selection`` chooses.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     trait: str
-    extract: str = "assistant"
+    extract: str = ""
     evaluate: str = ""
     points: tuple[OperatingPoint, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len({point.from_tokens for point in self.points}) < len(self.points):
+            raise StudyError(f"trait '{self.trait}' has two points with one from_tokens: give each its own")
+
+    def load(self) -> tuple[Trait, Trait]:
+        """The trait in the form to extract with and in the form to evaluate with."""
+        if not self.trait.endswith(".toml"):
+            extract = load_trait(self.trait, form=self.extract or "assistant")
+            return extract, load_trait(self.trait, form=self.evaluate) if self.evaluate else extract
+        extract = load_trait(self.trait)
+        evaluate = load_trait(self.evaluate) if self.evaluate.endswith(".toml") else extract
+        for asked, trait in ((self.extract, extract), (self.evaluate, evaluate)):
+            if asked and not asked.endswith(".toml") and asked != trait.form:
+                raise StudyError(
+                    f"{self.trait} describes the form '{trait.form}', and '{asked}' was asked for: leave the form "
+                    "out, or give evaluate another .toml file"
+                )
+        return extract, evaluate
 
 
 @dataclass(frozen=True)
@@ -57,6 +77,10 @@ class Controls:
 
     random: int = 0
     shuffled: int = 0
+
+    def __post_init__(self) -> None:
+        if self.random < 0 or self.shuffled < 0:
+            raise StudyError(f"{self.random} random and {self.shuffled} shuffled controls cannot be: give 0 or more")
 
     def directions(self, seed: int) -> list[Direction]:
         """The controls, each with a seed of its own."""
@@ -91,6 +115,7 @@ class Study:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_name(self.name, "study", StudyError)
         if not self.traits:
             raise StudyError(f"study '{self.name}' names no trait: add [[traits]]")
         unsteered = [each.trait for each in self.traits if not each.points]
@@ -109,14 +134,28 @@ class Study:
         return lineage.only(self.milestones) if self.milestones else lineage
 
     def load_traits(self) -> list[tuple[Trait, Trait]]:
-        """Each trait in the form to extract with and the form to evaluate with."""
-        return [
-            (
-                load_trait(each.trait, form=each.extract).limited(self.limit),
-                load_trait(each.trait, form=each.evaluate or each.extract).limited(self.limit),
-            )
-            for each in self.traits
-        ]
+        """Each trait in the form to extract with and the form to evaluate with.
+
+        Raises:
+            StudyError: if one would be traced twice, and its answers counted twice.
+        """
+        both = [each.load() for each in self.traits]
+        loaded = [(extract.limited(self.limit), evaluate.limited(self.limit)) for extract, evaluate in both]
+        for place, (extract, evaluate) in enumerate(loaded):
+            names = [(one.name, one.form, other.form) for one, other in loaded[:place]]
+            if (extract.name, extract.form, evaluate.form) in names:
+                raise StudyError(f"study '{self.name}' traces '{extract.name}' twice in the same forms: drop one")
+        return loaded
+
+    def beside(self, folder: Path) -> Study:
+        """The same study with the files it names found beside its own, where they are there."""
+
+        def found(name: str) -> str:
+            there = (folder / name).resolve()
+            return str(there) if name and there.exists() and (name.endswith(".toml") or there.is_dir()) else name
+
+        traits = tuple(replace(each, trait=found(each.trait), evaluate=found(each.evaluate)) for each in self.traits)
+        return replace(self, lineage=found(self.lineage), traits=traits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +186,7 @@ def study_path(name: str | Path) -> Path:
 
 def read_study(path: Path) -> Study:
     """The study in a TOML file."""
-    return study_of(read_toml(path, error=StudyError), source=str(path))
+    return study_of(read_toml(path, error=StudyError), source=str(path)).beside(path.parent)
 
 
 def study_of(table: dict[str, Any], *, source: str) -> Study:
@@ -157,18 +196,27 @@ def study_of(table: dict[str, Any], *, source: str) -> Study:
     return value_of(table, Study, source=source, error=StudyError)
 
 
-def run_study(study: Study, lineage: Lineage, *, open_engine: OpenEngine, judge: Judge) -> StudyResult:
-    """Chooses how to steer where the study leaves it open, then traces ``lineage``, the one the study names.
+def run_study(
+    study: Study,
+    lineage: Lineage,
+    traits: Sequence[tuple[Trait, Trait]],
+    *,
+    open_engine: OpenEngine,
+    judge: Judge,
+) -> StudyResult:
+    """Chooses how to steer where the study leaves it open, then traces the study's traits along its lineage.
 
-    The choice is made at the last milestone, and the lineage is walked from there back, so that no checkpoint is
-    loaded twice; the order of milestones changes no answer.
+    The choice is made at the last milestone that can be had, and the lineage is walked from its end, so that no
+    checkpoint is loaded twice; the order of milestones changes no answer.
     """
     lineage = study.cut(lineage)
     target = lineage.target(study.target) if study.target else None
-    subjects, selections = _subjects(study, lineage.milestones[-1], target, open_engine, judge)
-    backwards = replace(lineage, milestones=lineage.milestones[::-1])
+    subjects = [
+        Subject(extract, each.points, evaluate) for each, (extract, evaluate) in zip(study.traits, traits, strict=True)
+    ]
+    subjects, selections = _decided(study, subjects, lineage, target, open_engine=open_engine, judge=judge)
     outcomes = trace(
-        backwards,
+        replace(lineage, milestones=lineage.milestones[::-1]),
         subjects,
         open_engine=open_engine,
         judge=judge,
@@ -180,29 +228,37 @@ def run_study(study: Study, lineage: Lineage, *, open_engine: OpenEngine, judge:
     return StudyResult(study, tuple(sorted(outcomes, key=lambda each: order.index(each.milestone.label))), selections)
 
 
-def _subjects(
-    study: Study, last: Milestone, target: Milestone | None, open_engine: OpenEngine, judge: Judge
+def _decided(
+    study: Study,
+    subjects: list[Subject],
+    lineage: Lineage,
+    target: Milestone | None,
+    *,
+    open_engine: OpenEngine,
+    judge: Judge,
 ) -> tuple[list[Subject], tuple[Selection, ...]]:
-    """The study's traits with their operating points, chosen at the last milestone where the study leaves them open."""
-    subjects = [
-        Subject(extract, each.points, evaluate)
-        for each, (extract, evaluate) in zip(study.traits, study.load_traits(), strict=True)
-    ]
+    """The subjects with their operating points, chosen on the selection questions where the study leaves them open."""
     undecided = [subject for subject in subjects if not subject.points]
     if not undecided or study.selection is None:
         return subjects, ()
-    source = open_engine(last.checkpoint)
-    steered = source if target is None else open_engine(target.checkpoint)
-    chosen = _select(undecided, study.method, study.selection, source, steered, judge)
-    grid = study.selection
-    decided = {subject: replace(subject, points=(_point(chosen[subject.evaluate], grid),)) for subject in undecided}
+    for milestone in reversed(lineage.milestones):
+        try:
+            source = open_engine(milestone.checkpoint)
+            steered = source if target is None else open_engine(target.checkpoint)
+            chosen = _select(undecided, study.method, study.selection, source, steered, judge)
+            break
+        except CheckpointError:
+            if milestone is lineage.milestones[0]:
+                raise
+    chosen = {subject: replace(each, reason=f"{each.reason}, at {milestone.label}") for subject, each in chosen.items()}
+    decided = {subject: replace(subject, points=(_point(each, study.selection),)) for subject, each in chosen.items()}
     return [decided.get(subject, subject) for subject in subjects], tuple(chosen.values())
 
 
 def _select(
     subjects: Sequence[Subject], method: Method, grid: Grid, source: Engine, steered: Engine, judge: Judge
-) -> dict[Trait, Selection]:
-    """How to steer each trait, chosen on its selection questions with the vector of the last milestone."""
+) -> dict[Subject, Selection]:
+    """How to steer each subject, chosen on its selection questions with its vector at one milestone."""
     if max(grid.layers) > steered.last_layer:
         raise LayerError(
             f"layer {max(grid.layers)} asked of {steered.checkpoint.label}, which has {steered.last_layer} blocks: "
@@ -215,20 +271,19 @@ def _select(
     }
     answers = answer(arms, judge=judge)
     plain = answer({subject: plain_arm(steered, subject.evaluate, method) for subject in subjects}, judge=None)
-    vectors: dict[Trait, PersonaVector] = {}
-    without: dict[Trait, Selection] = {}
+    vectors: dict[Subject, tuple[Trait, PersonaVector]] = {}
+    without: dict[Subject, Selection] = {}
     for subject in subjects:
         found = extraction(source, subject.extract, answers[subject, "positive"], answers[subject, "negative"], method)
         if isinstance(found, NoVector):
-            reason = (
-                f"the last milestone gives no vector to choose with ({found.counts}), so the weakest way of the grid"
-            )
-            without[subject.evaluate] = Selection(subject.extract.name, grid.cells()[0], reason, ())
+            reason = f"no vector to choose with ({found.counts}), so the grid's weakest way"
+            without[subject] = Selection(subject.extract.name, grid.cells()[0], reason, ())
             continue
         norms = residual_norms(steered, [each.response for each in plain[subject]])
-        vectors[subject.evaluate] = replace(found.vector, residual_norms=norms)
+        vectors[subject] = (subject.evaluate, replace(found.vector, residual_norms=norms))
     sampling = replace(method.evaluation, draws=grid.draws)
-    return without | select_steering(steered, vectors, judge=judge, sampling=sampling, grid=grid)
+    chosen = without | select_steering(steered, vectors, judge=judge, sampling=sampling, grid=grid)
+    return {subject: chosen[subject] for subject in subjects}
 
 
 def _point(selection: Selection, grid: Grid) -> OperatingPoint:

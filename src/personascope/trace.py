@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -52,6 +53,7 @@ def trace(
     Returns one :class:`Effect` per milestone, trait and way of steering, and an :class:`Absence` where there is none.
     """
     method, controls = method or Method(), direction if isinstance(direction, Sequence) else (direction,)
+    _check_points(subjects, lineage)
     outcomes: list[Outcome] = []
     for milestone in lineage:
         try:
@@ -70,21 +72,22 @@ def trace(
 
             # Second batch: every arm that steers, along a vector or along a control that takes its place.
             second: dict[Effect, Arm] = {}
+            absent: list[Outcome] = []
             for subject in subjects:
                 poles = answers[subject, "positive"], answers[subject, "negative"]
-                found = extraction(source, subject.extract, *poles, method)
-                if isinstance(found, NoVector):
-                    outcomes.append(Absence(subject, milestone, target, f"no vector: {found.counts}", found.counts))
-                    continue
+                found = extraction(source, subject.extract, *poles, method, judge=judge.name)
                 plain = tuple(answers[subject, "plain"])
                 norms = residual_norms(steered, [each.response for each in plain])
-                for effect in _ways(subject, milestone, found, norms, controls):
-                    second[replace(effect, target=target, plain=plain)] = replace(
-                        first[subject, "plain"], edits=effect.edits
-                    )
-            outcomes += [replace(effect, steered=tuple(said)) for effect, said in answer(second, judge=judge).items()]
+                ways = _ways(subject, milestone, target, found, norms, controls)
+                if isinstance(ways, Absence):
+                    absent.append(ways)
+                    continue
+                for effect in ways:
+                    second[replace(effect, plain=plain)] = replace(first[subject, "plain"], edits=effect.edits)
+            said = answer(second, judge=judge)
+            outcomes += absent + [replace(effect, steered=tuple(said[effect])) for effect in second]
         except CheckpointError as problem:
-            outcomes += [Absence(subject, milestone, target, str(problem)) for subject in subjects]
+            outcomes += [Absence(subject, milestone, target, "no checkpoint", str(problem)) for subject in subjects]
     return outcomes
 
 
@@ -127,8 +130,13 @@ class Subject:
         """The operating point at a milestone: the last one that starts at or before its tokens.
 
         Raises:
-            StudyError: if none has started by then.
+            StudyError: if none has started by then, or the milestone's tokens are unknown and there are several.
         """
+        if milestone.tokens_seen is None and len(self.points) > 1:
+            raise StudyError(
+                f"trait '{self.extract.name}' changes its operating point along the lineage, and nobody knows how many "
+                f"tokens {milestone.label} has seen: give its tokens_seen, or one point"
+            )
         reached = [each for each in self.points if each.from_tokens <= (milestone.tokens_seen or 0)]
         if not reached:
             raise StudyError(
@@ -180,16 +188,30 @@ class Effect:
 
 @dataclass(frozen=True)
 class Absence:
-    """A milestone that shows nothing for a trait, and why: no pair cleared the bar, or there is no checkpoint."""
+    """A milestone that shows nothing for a trait, and why.
+
+    ``kind`` is ``"no vector"`` (no pair cleared the bar), ``"no checkpoint"`` (it cannot be had) or ``"no scale"`` (the
+    vector cannot be applied in the unit asked for); ``reason`` says more.
+    """
 
     subject: Subject
     milestone: Milestone
     target: Milestone | None
+    kind: Literal["no vector", "no checkpoint", "no scale"]
     reason: str
     counts: PairCounts | None = None
 
 
 Outcome = Effect | Absence
+
+
+def _check_points(subjects: Sequence[Subject], lineage: Lineage) -> None:
+    """At the door: every subject is another one, and knows how to steer at every milestone."""
+    for place, subject in enumerate(subjects):
+        if subject in subjects[:place]:
+            raise StudyError(f"trait '{subject.extract.name}' was given twice: its answers would count twice; drop one")
+        for milestone in lineage:
+            subject.point(milestone)
 
 
 def _check_fit(subjects: Sequence[Subject], milestone: Milestone, source: Engine, steered: Engine) -> None:
@@ -212,17 +234,31 @@ def _check_fit(subjects: Sequence[Subject], milestone: Milestone, source: Engine
 def _ways(
     subject: Subject,
     milestone: Milestone,
-    found: Extraction,
+    target: Milestone | None,
+    found: Extraction | NoVector,
     norms: Float[np.ndarray, "layer"],
     controls: Sequence[Direction],
-) -> Iterator[Effect]:
-    """Every way a subject is steered at a milestone: along its vector (as chosen, and also), and along controls."""
-    point, reference = subject.point(milestone), replace(found.vector, residual_norms=norms)
-    for steering in (point.steering, *point.also):
-        chosen = steering == point.steering
-        for vector in (reference, *((each(found) for each in controls) if chosen else ())):
-            edits = steering.along(reference, control=vector)
-            yield Effect(subject, milestone, vector, reference, steering, chosen, norms, edits)
+) -> list[Effect] | Absence:
+    """Every way a subject is steered at a milestone: along its vector (as chosen, and also), and along controls.
+
+    A vector carries the residual norms of its own checkpoint; where another model is steered, they are not known.
+    """
+    if isinstance(found, NoVector):
+        return Absence(subject, milestone, target, "no vector", f"no vector: {found.counts}", found.counts)
+    point = subject.point(milestone)
+    reference = replace(found.vector, residual_norms=norms) if target is None else found.vector
+    effects: list[Effect] = []
+    try:
+        for steering in (point.steering, *point.also):
+            chosen = steering == point.steering
+            for vector in (reference, *((each(found) for each in controls) if chosen else ())):
+                edits = steering.along(reference, residual_norms=norms, control=vector)
+                effects.append(
+                    Effect(subject, milestone, vector, reference, steering, chosen, norms, edits, target=target)
+                )
+    except VectorError as problem:
+        return Absence(subject, milestone, target, "no scale", str(problem), found.vector.counts)
+    return effects
 
 
 def _by_question(answers: Sequence[Answer]) -> dict[str, tuple[float, float]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from personascope.errors import TraitError, nearest
-from personascope.files import bundled, read_toml, value_of
+from personascope.files import bundled, check_name, read_toml, value_of
 
 Pole = Literal["positive", "negative"]
 QuestionSet = Literal["extraction", "selection", "evaluation"]
@@ -97,6 +97,7 @@ class Trait:
     selection_questions: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
+        check_name(self.name, "trait", TraitError)
         if not self.contrasts or not self.extraction_questions or not self.evaluation_questions:
             raise TraitError(f"trait '{self.name}' needs at least one contrast and one question in each set")
         sets: tuple[QuestionSet, ...] = ("extraction", "selection", "evaluation")

@@ -20,7 +20,7 @@ from personascope.lineages import Checkpoint
 from personascope.records import Edit, Span, Where
 
 Unit = Literal["vector", "unit", "residual"]
-FAULTS = ("empty", "unscored", "positive_too_low", "negative_too_high", "incoherent")
+FAULTS = ("empty", "unasked", "unscored", "positive_too_low", "negative_too_high", "incoherent")
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class PairCounts:
     asked: int
     kept: int
     empty: int = 0
+    unasked: int = 0
     unscored: int = 0
     positive_too_low: int = 0
     negative_too_high: int = 0

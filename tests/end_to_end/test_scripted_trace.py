@@ -210,6 +210,46 @@ def test_a_target_of_another_width_is_refused_before_anything_is_asked():
         )
 
 
+def test_verdicts_nobody_gave_are_counted_and_are_no_finding():
+    from personascope.records import Verdict
+
+    class Down(ScriptedJudge):
+        def score(self, cases):
+            return [Verdict("unasked", reason="nobody at the address") for _ in cases]
+
+    lineage, open_one = scripted_lineage(TRAITS, [1.0])
+    found = extract(open_one(lineage.milestones[0].checkpoint), TRAITS[0], judge=Down(TRAITS), method=METHOD)
+    assert isinstance(found, NoVector)
+    assert found.counts.unasked + found.counts.empty == found.counts.asked
+    assert "unasked" in str(found.counts)
+
+
+def test_a_vector_of_a_run_carries_its_judge_and_its_own_checkpoints_norms(outcomes):
+    lineage, open_one = scripted_lineage(TRAITS, [0.6, 1.0])
+    for each in outcomes:
+        if isinstance(each, Effect) and each.vector.origin == "extracted":
+            assert each.vector.judge == "scripted"
+            assert np.array_equal(each.vector.residual_norms, each.residual_norms)
+    moved = trace(
+        lineage.only(("step-0",)),
+        [Subject.of(TRAITS[0], STEERING)],
+        open_engine=open_one,
+        judge=ScriptedJudge(TRAITS),
+        method=METHOD,
+        target=lineage.milestones[1],
+    )
+    assert np.isnan(moved[0].vector.residual_norms).all(), "the target's norms are not the source's"
+    assert np.isfinite(moved[0].residual_norms).all()
+
+
+def test_the_same_trait_twice_is_refused():
+    from personascope.errors import StudyError
+
+    lineage, open_one = scripted_lineage(TRAITS, [1.0])
+    with pytest.raises(StudyError, match="trait 'grim' was given twice"):
+        trace(lineage, [Subject.of(TRAITS[0], STEERING)] * 2, open_engine=open_one, judge=ScriptedJudge(TRAITS))
+
+
 def test_an_absence_counts_its_pairs(outcomes):
     absent = [each for each in outcomes if isinstance(each, Absence) and each.milestone.label == "step-0"]
     assert all(each.counts is not None and each.counts.kept == 0 for each in absent)

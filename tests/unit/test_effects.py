@@ -7,6 +7,8 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
 
 from personascope.analysis.effects import CURVE, EFFECT, curves, effects, growth, question_effects
 from personascope.analysis.frames import ANSWER, ARM, answer_rows
@@ -58,7 +60,7 @@ def rows(effect: float, *, direction: str = "extracted", place: int = 0, chosen:
 
 def absent(place: int, reason: str) -> dict:
     arm = {**dict.fromkeys(ARM, ""), "trait": "grim", "milestone": f"step-{place}", "place": place, "reason": reason}
-    return {**arm, "direction": "extracted", "chosen": True, "tokens_seen": 10.0, "pairs_asked": 4, "pairs_kept": 0}
+    return {**arm, "direction": "extracted", "chosen": True, "tokens_seen": 10.0, "absence": "no vector"}
 
 
 def test_effects_agree_with_a_naive_mean_over_questions():
@@ -76,6 +78,58 @@ def test_a_milestone_without_a_vector_keeps_its_row_and_its_reason():
     assert list(frame["milestone"]) == ["step-0", "step-1"]
     assert math.isnan(frame["effect"].iloc[0])
     assert frame["reason"].iloc[0] == "no vector"
+
+
+def test_a_milestone_nobody_could_score_says_so_and_is_no_effect_of_zero():
+    table = [{**row, "score": math.nan} for row in rows(5.0)]
+    frame = effects(pd.DataFrame(table, columns=ARM + ANSWER))
+    assert frame["absence"].tolist() == ["no scores"]
+    assert math.isnan(frame["effect"].iloc[0])
+
+
+def test_the_means_of_an_arm_are_over_the_questions_of_its_effect():
+    table = rows(30.0)
+    for row in table:  # one question is unscored plainly: its steered score must not move the steered mean
+        if row["question"] == "q5" and row["pole"] == "plain":
+            row["score"] = math.nan
+    one = effects(pd.DataFrame(table, columns=ARM + ANSWER)).iloc[0]
+    assert one["questions"] == 5
+    assert one["steered"] - one["plain"] == pytest.approx(one["effect"])
+
+
+def test_two_forms_of_one_trait_are_two_curves_with_controls_of_their_own():
+    table = []
+    for form, effect in (("assistant", 30.0), ("character", 60.0)):
+        table += rows(effect, evaluated_as=form, extracted_as="assistant")
+        table += rows(effect / 10, direction="random-0", evaluated_as=form, extracted_as="assistant")
+    curve = curves(effects(pd.DataFrame(table, columns=ARM + ANSWER)))
+    assert curve["curve"].tolist() == ["grim, assistant to assistant", "grim, assistant to character"]
+    assert curve["control_mean"].tolist() == [pytest.approx(5.5), pytest.approx(8.5)]
+
+
+@given(
+    some.lists(
+        some.tuples(
+            some.sampled_from("abc"), some.booleans(), some.one_of(some.just(math.nan), some.floats(0, 100, width=16))
+        ),
+        min_size=1,
+        max_size=20,
+    )
+)
+@settings(max_examples=80, deadline=None)
+def test_the_frame_gives_the_effects_that_the_answers_give(drawn):
+    """The arrow on answers and the one on frames are two ways to one number."""
+    sides = {side: [answer_to(q, score) for q, steered, score in drawn if steered == side] for side in (False, True)}
+    direct = {each.question: each.trait for each in paired_effect(sides[False], sides[True])}
+    arm = {**dict.fromkeys(ARM, ""), "chosen": True}
+    table = [
+        {**arm, "pole": "steered" if side else "plain", "question": each.question, "score": each.trait.score}
+        for side, answers in sides.items()
+        for each in answers
+    ]
+    frame = question_effects(pd.DataFrame(table, columns=ARM + ANSWER)).set_index("question")["effect"].dropna()
+    scored = {question: effect for question, effect in direct.items() if not math.isnan(effect)}
+    assert frame.to_dict() == pytest.approx(scored)
 
 
 def test_nothing_in_gives_nothing_out_with_the_same_columns():
@@ -102,7 +156,7 @@ def test_a_curve_puts_the_controls_of_a_milestone_beside_it():
     assert (first["control_low"], first["control_high"]) == (pytest.approx(-3.5), pytest.approx(4.5))
     assert first["control_mean"] == pytest.approx(0.5)
     assert first["shuffled_mean"] == pytest.approx(3.5)
-    assert curve["shown"].tolist() == [True, False]
+    assert curve["absence"].tolist() == ["", "no vector"]
     assert math.isnan(curve["control_mean"].iloc[1])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,14 +10,15 @@ import pytest
 import tomlkit
 
 from personascope.engines.opening import Opener, open_lineage
-from personascope.engines.scripted import scripted_lineage
+from personascope.engines.scripted import ScriptedEngine, scripted_lineage
 from personascope.errors import LayerError, LineageError, StudyError, TraitError
 from personascope.files import bundled
 from personascope.judges.scripted import ScriptedJudge
 from personascope.plans import plan_study
+from personascope.records import Verdict
 from personascope.selection import Grid
 from personascope.studies import load_study, run_study
-from personascope.trace import Effect
+from personascope.trace import Absence, Effect
 from personascope.traits import Trait
 from scripted_world import TRAITS
 
@@ -74,7 +76,7 @@ def load(table: dict, tmp_path: Path):
 def run(study, maturities=(0.0, 0.6, 1.0)):
     lineage, open_one = scripted_lineage(TRAITS, maturities)
     judge = ScriptedJudge(TRAITS)
-    return run_study(study, lineage, open_engine=Opener(open_one), judge=judge), lineage, open_one
+    return run_study(study, lineage, study.load_traits(), open_engine=Opener(open_one), judge=judge), lineage, open_one
 
 
 def test_a_study_chooses_how_to_steer_on_questions_it_does_not_evaluate(table, tmp_path):
@@ -120,33 +122,28 @@ def test_a_coherence_nothing_reaches_is_said(table, tmp_path):
 def test_without_a_vector_to_choose_with_the_weakest_way_is_taken_and_said(table, tmp_path):
     result, _, _ = run(load(table, tmp_path), maturities=(1.0, 0.0))
     selection = result.selections[0]
-    assert "the last milestone gives no vector to choose with (0 of 12 pairs kept" in selection.reason
+    assert "no vector to choose with (0 of 12 pairs kept" in selection.reason
+    assert selection.reason.endswith(", at step-1")
     assert selection.steering.strength == 0.2
 
 
 def test_a_plan_counts_what_a_run_asks_for(table, tmp_path):
     study = load(table, tmp_path)
-    counted: dict[str, int] = {"response": 0, "verdict": 0}
+    counted = {"response": 0, "verdict": 0}
 
     class Counting(ScriptedJudge):
         def score(self, cases):
             counted["verdict"] += len(cases)
             return super().score(cases)
 
-    lineage, open_one = scripted_lineage(TRAITS, (1.0, 1.0))
-
-    def open_counting(checkpoint):
-        engine = open_one(checkpoint)
-        generate = engine.generate
-
-        def counting(requests):
+    class CountingEngine(ScriptedEngine):
+        def generate(self, requests):
             counted["response"] += len(requests)
-            return generate(requests)
+            return super().generate(requests)
 
-        engine.generate = counting
-        return engine
-
-    run_study(study, lineage, open_engine=Opener(open_counting), judge=Counting(TRAITS))
+    lineage, _ = scripted_lineage(TRAITS, (1.0, 1.0))
+    opener = Opener(lambda checkpoint: CountingEngine(checkpoint, TRAITS))
+    run_study(study, lineage, study.load_traits(), open_engine=opener, judge=Counting(TRAITS))
     planned = plan_study(study, lineage)
     # What is chosen with is asked for again by the trace; a store remembers it.
     twice = (planned.instructed + planned.plain) // 2
@@ -191,6 +188,12 @@ def test_an_operating_point_changes_along_the_lineage():
         ({"traits": []}, StudyError, "names no trait"),
         ({"selection": None}, StudyError, "has no points and there is no"),
         ({"evaluation": {"temperature": -1}}, StudyError, "temperature -1"),
+        ({"evaluation": {"temperature": math.nan}}, StudyError, "temperature nan"),
+        ({"bar": {"trait": math.nan}}, StudyError, "a bar of trait nan"),
+        ({"name": "a/b"}, StudyError, "study 'a/b' cannot name a file"),
+        ({"controls": {"random": -1}}, StudyError, "-1 random"),
+        ({"selection": {"layers": [], "strengths": [1.0], "unit": "vector"}}, StudyError, "nothing to choose from"),
+        ({"selection": {"layers": [1], "strengths": [1.0], "unit": "vector", "draws": 0}}, StudyError, "0 draws"),
         ({"selection": {"layers": [1], "strengths": [1.0], "unit": "metres"}}, StudyError, "selection.unit"),
         ({"traits": [{"trait": "evl", "extract": "character"}]}, TraitError, "did you mean 'character/evil'"),
     ],
@@ -202,6 +205,95 @@ def test_what_a_study_file_gets_wrong_is_said_in_one_line(table, tmp_path, chang
     message = str(caught.value)
     assert said in message, message
     assert "\n" not in message
+
+
+def test_the_same_trait_twice_is_refused_because_its_answers_would_count_twice(table, tmp_path):
+    with pytest.raises(StudyError, match="traces 'grim' twice in the same forms"):
+        run(load(table | {"traits": [table["traits"][0]] * 2}, tmp_path))
+
+
+def test_two_evaluations_of_one_trait_are_chosen_for_apart(table, tmp_path):
+    other = replace(TRAITS[0], form="other", contrasts=TRAITS[1].contrasts)
+    (tmp_path / "other").mkdir()
+    entry = {"trait": write_trait(other, tmp_path / "other"), "evaluate": table["traits"][0]["trait"]}
+    alone, _, _ = run(load(table | {"traits": [table["traits"][0]]}, tmp_path))
+    both, _, _ = run(load(table | {"traits": [table["traits"][0], entry]}, tmp_path))
+    assert len(both.selections) == 2
+    assert both.selections[0] == alone.selections[0], "what another entry finds must not choose for this one"
+
+
+def test_a_missing_last_milestone_leaves_the_choice_to_the_one_before(table, tmp_path):
+    result, _, _ = run(load(table, tmp_path), maturities=(0.6, 1.0, None))
+    assert all(each.reason.endswith(", at step-1") for each in result.selections)
+    assert [each.kind for each in result.outcomes if isinstance(each, Absence)] == ["no checkpoint"] * 2
+
+
+def test_an_operating_point_that_starts_too_late_is_refused_before_anything_is_asked(table, tmp_path):
+    point = {"steering": {"layer": 2, "strength": 1.0, "unit": "vector"}, "from_tokens": 10**7}
+    study = load(table | {"traits": [table["traits"][0] | {"points": [point]}]}, tmp_path)
+    lineage, open_one = scripted_lineage(TRAITS, (1.0, 1.0))
+    judge = ScriptedJudge(TRAITS)
+    with pytest.raises(StudyError, match="no operating point at step-0"):
+        run_study(study, lineage, study.load_traits(), open_engine=open_one, judge=judge)
+    assert judge.asked == 0
+
+
+def test_a_norm_that_cannot_be_measured_is_an_absence_and_the_rest_goes_on(table, tmp_path):
+    """A checkpoint that answers nothing has vectors' pairs dropped and no residual norm: the others still count."""
+
+    class Mute(ScriptedEngine):
+        def generate(self, requests):
+            def muted(response):
+                mute = response.request.text in TRAITS[0].evaluation_questions
+                return replace(response, tokens=response.tokens[: response.response_start]) if mute else response
+
+            return [muted(response) for response in super().generate(requests)]
+
+    point = {"steering": {"layer": 2, "strength": 0.5, "unit": "residual"}}
+    study = load(table | {"traits": [table["traits"][0] | {"points": [point]}]}, tmp_path)
+    lineage, open_one = scripted_lineage(TRAITS, (1.0, 1.0))
+    engines = {lineage.milestones[0].checkpoint: Mute(lineage.milestones[0].checkpoint, TRAITS)}
+    result = run_study(
+        study,
+        lineage,
+        study.load_traits(),
+        open_engine=lambda checkpoint: engines.get(checkpoint) or open_one(checkpoint),
+        judge=ScriptedJudge(TRAITS),
+    )
+    absent = [each for each in result.outcomes if isinstance(each, Absence)]
+    assert [(each.kind, each.milestone.label) for each in absent] == [("no scale", "step-0")]
+    assert any(isinstance(each, Effect) and each.milestone.label == "step-1" for each in result.outcomes)
+
+
+def test_files_a_study_names_are_found_beside_it_from_anywhere(table, tmp_path, monkeypatch):
+    traits = [{"trait": Path(each["trait"]).name} for each in table["traits"]]
+    study_file = tmp_path / "study.toml"
+    study_file.write_text(tomlkit.dumps(table | {"traits": traits}))
+    monkeypatch.chdir("/")
+    assert [extract.name for extract, _ in load_study(study_file).load_traits()] == ["grim", "merry"]
+
+
+def test_a_form_that_contradicts_a_traits_file_is_refused(table, tmp_path):
+    changed = table | {"traits": [table["traits"][0] | {"evaluate": "character"}]}
+    with pytest.raises(StudyError, match="describes the form 'scripted', and 'character' was asked for"):
+        run(load(changed, tmp_path))
+
+
+def test_an_answer_nobody_could_score_counts_against_a_way_to_steer(table, tmp_path):
+    class Blind(ScriptedJudge):
+        """Cannot read most answers of the strongest way, and likes the rest."""
+
+        def score(self, cases):
+            verdicts = super().score(cases)
+            garbled = ["###" in case.answer for case in cases]
+            return [Verdict("unreadable", reason="garble") if g else v for g, v in zip(garbled, verdicts, strict=True)]
+
+    study = load(table, tmp_path)
+    lineage, open_one = scripted_lineage(TRAITS, (1.0,))
+    result = run_study(study, lineage, study.load_traits(), open_engine=open_one, judge=Blind(TRAITS))
+    strongest = [cell for each in result.selections for cell in each.cells if cell.steering.strength == 6.0]
+    assert any(cell.coherence < 75 for cell in strongest), "unreadable answers must lower a way's coherence"
+    assert all(each.steering.strength < 6.0 for each in result.selections)
 
 
 def test_a_grid_with_a_layer_the_model_lacks_is_refused_before_anything_is_asked(table, tmp_path):

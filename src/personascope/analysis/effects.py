@@ -34,14 +34,15 @@ def question_effects(answers: pd.DataFrame) -> pd.DataFrame:
     means = heard.groupby([*keys, "pole"], dropna=False, sort=False, observed=True).agg(
         score=("score", "mean"), coherence=("coherence", "mean"), unscored=("unscored", "sum")
     )
-    sides = means.unstack("pole")
+    both = pd.MultiIndex.from_product([["score", "coherence", "unscored"], ["plain", "steered"]])
+    sides = pd.DataFrame(means.unstack("pole")).reindex(columns=both)
     frame = pd.DataFrame(
         {
             "plain": sides["score", "plain"],
             "steered": sides["score", "steered"],
             "plain_coherence": sides["coherence", "plain"],
             "steered_coherence": sides["coherence", "steered"],
-            "unscored": sides["unscored", "plain"] + sides["unscored", "steered"],
+            "unscored": sides["unscored", "plain"].fillna(0) + sides["unscored", "steered"].fillna(0),
         }
     ).reset_index()
     frame["effect"] = frame["steered"] - frame["plain"]
@@ -60,6 +61,8 @@ def effects(answers: pd.DataFrame, *, level: float = 0.95) -> pd.DataFrame:
     ]
     absent = answers.loc[answers["pole"].isna(), ARM]
     frame = pd.concat([pd.DataFrame(rows, columns=EFFECT), absent.reindex(columns=EFFECT)], ignore_index=True)
+    mute = frame["effect"].isna() & (frame["absence"] == "")
+    frame.loc[mute, ["absence", "reason"]] = ["no scores", "no question was scored both plainly and steered"]
     frame = frame.astype({"questions": "Int64", "unscored": "Int64", "tokens_seen": "float64"})
     order = ["trait", "extracted_as", "evaluated_as", "target", "place", "chosen", "direction", "layer", "where"]
     descending = [name == "chosen" for name in order]
@@ -68,6 +71,9 @@ def effects(answers: pd.DataFrame, *, level: float = 0.95) -> pd.DataFrame:
 
 def _summary(group: pd.DataFrame, level: float) -> dict[str, float | int]:
     test = sign_flip(group["effect"].to_numpy(dtype=np.float64), level=level)
+    unscored = int(group["unscored"].sum())
+    # Means are over the questions the effect is over, or the difference of two columns would not be the third.
+    group = group[group["effect"].notna()]
     return {
         "questions": test.pairs,
         "plain": float(group["plain"].mean()),
@@ -79,21 +85,21 @@ def _summary(group: pd.DataFrame, level: float) -> dict[str, float | int]:
         "p_greater": test.p_greater,
         "plain_coherence": float(group["plain_coherence"].mean()),
         "steered_coherence": float(group["steered_coherence"].mean()),
-        "unscored": int(group["unscored"].sum()),
+        "unscored": unscored,
     }
 
 
 def growth(answers: pd.DataFrame, *, level: float = 0.95) -> pd.DataFrame:
-    """Did the effect grow? Per trait, the last third of the milestones that gave vectors minus the first third.
+    """Did the effect grow? Per subject, the last third of the milestones that gave vectors minus the first third.
 
     Compared question by question (each question's effect averaged within each third), with the sign-flip interval of
-    the difference. Columns: trait, target, first, last, growth, low, high, p_greater.
+    the difference. Columns: trait, extracted_as, evaluated_as, target, first, last, growth, low, high, p_greater.
     """
-    columns = ["trait", "target", "first", "last", "growth", "low", "high", "p_greater"]
+    columns = [*SUBJECT, "first", "last", "growth", "low", "high", "p_greater"]
     questions = question_effects(answers)
     questions = questions[questions["chosen"].astype(bool) & (questions["direction"] == "extracted")]
     rows = []
-    for (trait, target), mine in questions.groupby(["trait", "target"], sort=True):
+    for subject, mine in questions.groupby(SUBJECT, sort=True):
         places = sorted(mine["place"].unique())
         third = max(1, len(places) // 3)
         if len(places) < 2:
@@ -101,27 +107,33 @@ def growth(answers: pd.DataFrame, *, level: float = 0.95) -> pd.DataFrame:
         first = mine[mine["place"].isin(places[:third])].groupby("question", sort=False)["effect"].mean()
         last = mine[mine["place"].isin(places[-third:])].groupby("question", sort=False)["effect"].mean()
         test = sign_flip((last - first).to_numpy(dtype=np.float64), level=level)
-        rows.append([trait, target, first.mean(), last.mean(), test.mean, test.low, test.high, test.p_greater])
+        rows.append([*subject, first.mean(), last.mean(), test.mean, test.low, test.high, test.p_greater])
     return pd.DataFrame(rows, columns=columns)
 
 
 CURVE = [
-    "trait", "target", "milestone", "place", "tokens_seen", "stage", "effect", "low", "high", "p_two_sided", "shown",
-    "reason", "steered_coherence", "control_low", "control_high", "control_mean", "shuffled_mean",
+    "curve", "trait", "extracted_as", "evaluated_as", "target", "milestone", "place", "tokens_seen", "stage", "effect",
+    "low", "high", "p_two_sided", "absence", "steered_coherence", "control_low", "control_high", "control_mean",
+    "shuffled_mean",
 ]  # fmt: skip
-"""Columns of a curve. ``shown`` is false where there is no effect; controls are in score points, NaN without one."""
+"""Columns of curves. ``curve`` names the line: the trait, with its forms where it is traced in several. ``absence`` is
+empty where there is an effect. Controls are in score points, NaN where there is none."""
+
+SUBJECT = ["trait", "extracted_as", "evaluated_as", "target"]
 
 
 def curves(effects: pd.DataFrame) -> pd.DataFrame:
-    """One row per trait, target and milestone: the chosen effect, and the controls at the same place beside it.
+    """One row per subject, target and milestone: the chosen effect, and the controls at the same place beside it.
 
     Takes :func:`effects`. ``control_low`` and ``control_high`` are the least and the greatest effect of the random
     directions there, ``control_mean`` their mean; ``shuffled_mean`` is that of the label-shuffled vectors.
     """
-    keys = ["trait", "target", "place"]
+    keys = [*SUBJECT, "place"]
     chosen = effects[effects["chosen"].astype(bool)]
     frame = chosen[chosen["direction"] == "extracted"].copy()
-    frame["shown"] = frame["effect"].notna()
+    forms = frame.groupby("trait")[["extracted_as", "evaluated_as"]].transform("nunique").max(axis=1)
+    named = frame["trait"] + ", " + frame["extracted_as"] + " to " + frame["evaluated_as"]
+    frame["curve"] = frame["trait"].where(forms <= 1, named)
     kind = chosen["direction"].str.rsplit("-", n=1).str[0]
     drawn = chosen[kind == "random"].groupby(keys)["effect"].agg(["min", "max", "mean"])
     drawn.columns = pd.Index(["control_low", "control_high", "control_mean"])

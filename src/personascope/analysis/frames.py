@@ -18,9 +18,10 @@ from personascope.vectors import PairCounts, applied_norm
 ARM = [
     "trait", "extracted_as", "evaluated_as", "milestone", "place", "tokens_seen", "stage", "same_weights_as", "target",
     "direction", "chosen", "layer", "strength", "unit", "where", "vector_length", "residual_norm", "applied_norm",
-    "pairs_asked", "pairs_kept", "reason",
+    "pairs_asked", "pairs_kept", "absence", "reason",
 ]  # fmt: skip
-"""The columns that say which arm a row belongs to. Lengths and norms are in units of the residual stream."""
+"""The columns that say which arm a row belongs to. Lengths and norms are in units of the residual stream; ``absence``
+is empty, or says what there is not: no vector, no checkpoint, no scale, no scores."""
 
 ANSWER = [
     "pole", "question", "draw", "score", "outcome", "coherence", "coherence_outcome",
@@ -81,6 +82,7 @@ def _about(outcome: Outcome) -> dict[str, Any]:
         "chosen": True,
         "pairs_asked": counts.asked,
         "pairs_kept": counts.kept,
+        "absence": outcome.kind if isinstance(outcome, Absence) else "",
         "reason": outcome.reason if isinstance(outcome, Absence) else "",
     }
 

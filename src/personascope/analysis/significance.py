@@ -1,7 +1,7 @@
 """Is an effect more than chance? Exact tests and intervals over paired questions.
 
 Owns: :func:`sign_flip` and its Monte Carlo stand-in for many pairs. The one law: everything is counted over the same
-enumeration of sign patterns, so a p-value and an interval can never disagree.
+enumeration of sign patterns, so a p-value and an interval agree (but for effects below the tolerance).
 
 The test (tracing study §2.2): if steering does nothing, each question's difference is as likely negative as positive.
 Of all 2^n sign patterns, p is the share whose mean is at least as extreme as the one observed, with a tolerance of

@@ -12,31 +12,34 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from personascope.figures.style import BLUE, GREY, ORANGE, VERMILION, look, panels, tokens
 
+_MARKS = {"no vector": "x", "no checkpoint": "+", "no scale": "1", "no scores": "2"}
+
 
 def emergence(curves: pd.DataFrame, *, level: float = 0.05, ax: Axes | None = None) -> Figure:
-    """One panel per trait: steered minus plain score against tokens seen.
+    """One panel per curve: steered minus plain score against tokens seen.
 
     Takes :func:`~personascope.analysis.effects.curves`. A dot is an effect with its 95 % interval, filled where the
-    two-sided sign-flip p is below ``level``; a cross on the zero line is a milestone that shows none; the band spans
-    the random directions of the same norm, diamonds are label-shuffled vectors at their own norm. With ``ax`` only the
-    first trait is drawn, into those axes.
+    two-sided sign-flip p is below ``level``; a mark on the zero line is a milestone that shows none, and the legend
+    says what was missing. The band spans the random directions of the same norm; diamonds are label-shuffled vectors at
+    their own norm. With ``ax`` only the first curve is drawn, into those axes.
     """
     with look():
-        traits = list(dict.fromkeys(curves["trait"]))
+        names = list(dict.fromkeys(curves["curve"]))
         if ax is not None:
-            figure, axes, traits = cast(Figure, ax.figure), [ax], traits[:1]
+            figure, axes, names = cast(Figure, ax.figure), [ax], names[:1]
         else:
-            figure, axes = panels(len(traits))
-        for panel, trait in zip(axes, traits, strict=True):
-            _draw(panel, curves[curves["trait"] == trait], level)
-            panel.set_title(trait, loc="left", fontweight="bold")
+            figure, axes = panels(len(names))
+        for panel, name in zip(axes, names, strict=True):
+            _draw(panel, curves[curves["curve"] == name], level)
+            panel.set_title(name, loc="left", fontweight="bold")
         for place, panel in enumerate(axes):
             if place % 2 == 0:
                 panel.set_ylabel("effect (score points)")
             if place >= len(axes) - 2:
                 panel.set_xlabel(_along(curves)[1])
         if axes and ax is None:
-            handles, labels = axes[0].get_legend_handles_labels()
+            entries = {text: h for panel in axes for h, text in zip(*panel.get_legend_handles_labels(), strict=True)}
+            handles, labels = list(entries.values()), list(entries)
             figure.legend(handles, labels, loc="outside lower center", ncols=min(5, max(1, len(handles))))
     return figure
 
@@ -49,7 +52,7 @@ def _draw(panel: Axes, curve: pd.DataFrame, level: float) -> None:
             panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         panel.xaxis.set_major_formatter(FuncFormatter(lambda count, _: tokens(count)))
         panel.xaxis.set_minor_formatter(NullFormatter())
-    shown, absent = curve[curve["shown"]], curve[~curve["shown"]]
+    shown = curve[curve["absence"] == ""]
     controlled = shown[shown["control_low"].notna()]
     panel.axhline(0, color="#404040", linewidth=0.8)
     panel.fill_between(
@@ -68,7 +71,10 @@ def _draw(panel: Axes, curve: pd.DataFrame, level: float) -> None:
     panel.plot(
         shown[along][~sure], shown["effect"][~sure], "o", color=BLUE, markerfacecolor="white", label=f"p ≥ {level:g}"
     )
-    panel.plot(absent[along], np.zeros(len(absent)), "x", color=VERMILION, markersize=6, label="no vector")
+    for absence, mark in _MARKS.items():
+        absent = curve[curve["absence"] == absence]
+        if len(absent):
+            panel.plot(absent[along], np.zeros(len(absent)), mark, color=VERMILION, markersize=6, label=absence)
 
 
 def _along(curve: pd.DataFrame) -> tuple[str, str]:

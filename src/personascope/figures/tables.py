@@ -9,23 +9,23 @@ from personascope.figures.style import tokens
 
 
 def emergence_table(curves: pd.DataFrame) -> str:
-    """A LaTeX table of effects: milestones down, traits across, each with its 95 % interval.
+    """A LaTeX table of effects: milestones down, curves across, each with its 95 % interval.
 
     Takes :func:`~personascope.analysis.effects.curves`. Stars are two-sided sign-flip p below .05, .01 and .001,
     uncorrected; a dash is a milestone that shows no effect.
     """
-    traits = list(dict.fromkeys(curves["trait"]))
+    names = list(dict.fromkeys(curves["curve"]))
     milestones = curves.drop_duplicates("milestone").sort_values("place")
-    cells = {(row.trait, row.milestone): _cell(row) for row in curves.itertuples()}
+    cells = {(row.curve, row.milestone): _cell(row) for row in curves.itertuples()}
     lines = [
-        r"\begin{tabular}{lr" + "l" * len(traits) + "}",
+        r"\begin{tabular}{lr" + "l" * len(names) + "}",
         r"\toprule",
-        " & ".join(["milestone", "tokens", *map(_escaped, traits)]) + r" \\",
+        " & ".join(["milestone", "tokens", *map(_escaped, names)]) + r" \\",
         r"\midrule",
         *(
             " & ".join(
                 [_escaped(str(row.milestone)), _tokens(float(str(row.tokens_seen)))]
-                + [cells.get((trait, row.milestone), "") for trait in traits]
+                + [cells.get((name, row.milestone), "") for name in names]
             )
             + r" \\"
             for row in milestones.itertuples()
