@@ -22,7 +22,9 @@ check: $(VENV)/.dev
 
 # The engine's contract on the older transformers that is supported, in an environment of its own.
 test-457: .venv-457/.ready
-	OMP_NUM_THREADS=1 .venv-457/bin/python -m pytest tests/contract tests/unit/test_blocks.py tests/unit/test_sampling.py
+	OMP_NUM_THREADS=1 .venv-457/bin/python -m pytest tests/contract tests/real_data/test_real_text.py \
+	  tests/unit/test_blocks.py tests/unit/test_caches.py tests/unit/test_sampling.py tests/unit/test_rendering.py \
+	  tests/unit/test_loading.py tests/unit/test_decoding.py
 
 # The slow proofs of the promises in the README, one line each with its figure.
 prove: $(VENV)/.dev
@@ -49,9 +51,13 @@ $(VENV)/.dev: $(VENV)/.demo
 	$(PIP) -e ".[hf,judge,dev]"
 	touch $@
 
+# The older transformers and what it goes with; all else as everywhere.
+OLDER := transformers==4.57.6 peft==0.17.1 accelerate==1.10.1 tokenizers==0.22.2 huggingface_hub==0.36.2
+
 .venv-457/.ready: constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv-457
-	sed -e '/^transformers==/d' -e '/^huggingface.hub==/d' -e '/^tokenizers==/d' constraints.txt > .venv-457/constraints.txt
+	sed -E '/^(transformers|peft|accelerate|tokenizers|huggingface[-_]hub|httpx2?|httpcore2?|hf-xet|fsspec)==/d' \
+	  constraints.txt > .venv-457/constraints.txt
 	.venv-457/bin/pip install --quiet --disable-pip-version-check -c .venv-457/constraints.txt torch
-	.venv-457/bin/pip install --quiet --disable-pip-version-check -c .venv-457/constraints.txt "transformers==4.57.6" -e ".[hf,judge,dev]"
+	.venv-457/bin/pip install --quiet --disable-pip-version-check -c .venv-457/constraints.txt $(OLDER) -e ".[hf,judge,dev]"
 	touch $@

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import transformers
 
-from personascope.engines.sampling import uniforms_of
+from personascope.engines.uniforms import uniforms_of
 from personascope.records import Edit, Response
 
 

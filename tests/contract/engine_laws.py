@@ -93,9 +93,7 @@ def a_mixed_batch(engine: Engine) -> list[Request]:
             Edit(direction(engine, seed=index % 3, length=1.0 + seed), next(layers), WHERES[index % 3])
             for seed in range(0 if plain else 1 + index % 2)
         ]
-        sampling = (greedy(3 + index), sampled(8, seed=index), sampled(6, top_p=0.8, repetition_penalty=1.3))[
-            index % 3
-        ]
+        sampling = (greedy(3 + index), sampled(8, seed=index), sampled(6, top_p=0.8, repetition_penalty=1.3))[index % 3]
         requests.append(Request(text, sampling, index, tuple(edits)))
     return requests
 

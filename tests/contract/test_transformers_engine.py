@@ -138,12 +138,38 @@ def test_any_token_the_generation_config_names_ends_an_answer_and_is_not_part_of
         assert not twin.faults(short, {2, *ends})
 
 
-def test_a_tokenizer_without_pad_and_one_without_eos_work(tmp_path: Path, engine: TransformersEngine) -> None:
-    folder = toy_models.build(tmp_path / "bare", eos=False)
-    toy_models.byte_tokenizer(eos=False, pad=False).save_pretrained(folder)
-    requests = [Request(text, greedy(6)) for text in prompts_of(engine)]
-    responses = TransformersEngine(Checkpoint.at(folder)).generate(requests)
-    assert {(each.length, each.finish) for each in responses} == {(6, "length")}, "without eos every answer runs on"
+def test_a_tokenizer_without_pad_answers_the_same(tmp_path: Path, toy: Any, engine: TransformersEngine) -> None:
+    folder = toy_models.build(tmp_path / "bare")
+    toy_models.byte_tokenizer(pad=False).save_pretrained(folder)
+    requests = [Request(text, sampled(6)) for text in prompts_of(engine)]
+    whole, bare = (TransformersEngine(Checkpoint.at(each)).generate(requests) for each in (toy("Olmo3"), folder))
+    assert [said(each) for each in whole] == [said(each) for each in bare]
+
+
+def test_a_checkpoint_without_an_end_token_can_be_read_and_is_not_asked(tmp_path: Path, toy: Any) -> None:
+    folder = toy_models.build(tmp_path / "endless", eos=False)
+    toy_models.byte_tokenizer(eos=False).save_pretrained(folder)
+    endless, whole = (TransformersEngine(Checkpoint.at(each)) for each in (folder, toy("Olmo3")))
+    with pytest.raises(EngineError, match="endless names no end-of-text token"):
+        endless.generate([Request("who?", greedy(6))])
+    assert endless._loaded is None, "the error comes before weights load"
+    responses = whole.generate([Request("who?", greedy(6))])
+    np.testing.assert_array_equal(endless.read(responses).norms, whole.read(responses).norms)
+
+
+def test_a_small_model_gives_the_same_bits_whatever_the_number_of_threads(toy: Any) -> None:
+    requests = [Request(f"what of matter {number}?", sampled(8), draw) for number in range(12) for draw in range(3)]
+    before, heard = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            engine = TransformersEngine(Checkpoint.at(toy("Llama")))
+            responses = engine.generate(requests)
+            heard.append(([said(each) for each in responses], engine.read(responses).response.tobytes()))
+            assert torch.get_num_threads() == threads, "the caller's own setting is given back"
+    finally:
+        torch.set_num_threads(before)
+    assert heard[0] == heard[1]
 
 
 def adapter(folder: Path, base: Path) -> tuple[Path, Any]:

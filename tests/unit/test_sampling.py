@@ -11,7 +11,8 @@ import scipy.stats
 import torch
 
 from naive_twin import inverted, kept_weights, penalised
-from personascope.engines.sampling import Sampler, uniforms_of
+from personascope.engines.sampling import Sampler
+from personascope.engines.uniforms import uniforms_of
 from personascope.errors import EngineError
 from personascope.records import Edit, Request, Sampling
 

@@ -19,7 +19,8 @@ from personascope.engines import edits
 from personascope.engines.blocks import ResidualStream, Touch
 from personascope.engines.caches import preallocated_cache
 from personascope.engines.edits import Shifts
-from personascope.engines.sampling import Sampler, uniforms_of
+from personascope.engines.sampling import Sampler
+from personascope.engines.uniforms import uniforms_of
 from personascope.records import Request
 
 STEP: Final = 16
@@ -44,6 +45,7 @@ class Loaded:
     end_tokens: frozenset[int]
     dtype: torch.dtype
     device: torch.device
+    parameters: int
 
 
 @dataclass(frozen=True, eq=False)

@@ -180,7 +180,7 @@ def load_tokenizer(checkpoint: Checkpoint, folder: Path) -> Any:
 def end_tokens(folder: Path, config: Any, tokenizer: Any) -> frozenset[int]:
     """The tokens that end a response: those of the generation config (or the config) and the tokenizer's own.
 
-    The one thing a model's generation config is asked for. Empty is allowed: such a model speaks until ``max_tokens``.
+    The one thing a model's generation config is asked for. May be empty: such a model can be read, and not asked.
     """
     try:
         said = transformers.GenerationConfig.from_pretrained(str(folder)).eos_token_id

@@ -1,6 +1,6 @@
 """How the next token is drawn.
 
-Owns: the uniform numbers of a request, and :class:`Sampler`. The one law: a row's tokens are a function of its own
+Owns: :class:`Sampler`. The one law: a row's tokens are a function of its own
 logits, its own sampling numbers and its own uniforms; the uniforms are keyed by (rendered text, draw, seed) and by
 nothing else, so every arm of one (question, draw) shares them.
 
@@ -9,31 +9,14 @@ There is no hidden ``top_k`` and nothing of a model's ``generation_config`` take
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
-from typing import Final
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
 from personascope.errors import EngineError
-from personascope.records import Request, Sampling
-
-SAMPLER_VERSION: Final = "1"
-"""Part of every response's key: to be raised whenever the same request would draw other tokens."""
-
-
-def uniforms_of(request: Request) -> Float[np.ndarray, "step"]:
-    """One number in [0, 1) per step, from Philox, a counter-based generator whose raw stream numpy guarantees.
-
-    The key is the first 128 bits of the sha256 of (text, draw, seed); a double is the upper 53 bits of a raw word.
-    """
-    named = json.dumps([request.text, request.draw, request.sampling.seed], separators=(",", ":"))
-    key = int.from_bytes(hashlib.sha256(named.encode("ascii")).digest()[:16], "little")
-    raw = np.random.Philox(key=key).random_raw(request.sampling.max_tokens)
-    return (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53
+from personascope.records import Sampling
 
 
 class Sampler:

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from personascope.engines import OpenEngine
-from personascope.engines.sampling import uniforms_of
+from personascope.engines.uniforms import SAMPLER_VERSION, uniforms_of
 from personascope.errors import CheckpointError, LayerError, VectorError
 from personascope.lineages import Checkpoint, Lineage, Milestone
 from personascope.records import Edit, Readings, Request, Response
@@ -34,7 +34,12 @@ _TOLERABLE = 12.0  # edits longer than this garble the text
 class ScriptedEngine:
     """An engine over planted directions: ``[last_layer + 1, hidden_size]`` residual streams, words for tokens."""
 
-    identity: Mapping[str, str] = {"engine": "scripted", "sampler": "1", "dtype": "float32", "quantisation": "none"}
+    identity: Mapping[str, str] = {
+        "engine": "scripted",
+        "sampler": SAMPLER_VERSION,
+        "dtype": "float32",
+        "quantisation": "none",
+    }
 
     def __init__(
         self,

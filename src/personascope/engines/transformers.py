@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 from personascope.engines import loading, rendering
 from personascope.engines.blocks import ResidualStream
 from personascope.engines.decoding import Drawn, Loaded, Row, Spoken, decode, read_means, width_of
-from personascope.engines.sampling import SAMPLER_VERSION
+from personascope.engines.uniforms import SAMPLER_VERSION
 from personascope.errors import EngineError, LayerError, VectorError
 from personascope.lineages import Checkpoint
 from personascope.records import Edit, Readings, Request, Response
@@ -26,6 +27,11 @@ from personascope.traits import Prompt
 MOST_ROWS: Final = 512
 """Rows of one batch unless said otherwise. Measured on one CPU core (0.27 M parameters, 45 tokens of prompt and 32 of
 answer): batches of 128, 256 and 512 rows take 2.8, 2.4 and 2.3 ms a response."""
+
+SMALL: Final = 20_000_000
+"""Parameters below which a model on a CPU computes on one thread. Its matrices are too small for more to pay (1,000
+rows of the lab take 3.1 CPU seconds on one thread and 9.2 on two that spin), and one thread gives the same bits on a
+machine of any number of cores: two gave another answer to 1 of 21,000 requests."""
 
 _Work = TypeVar("_Work", Row, Spoken)
 
@@ -59,6 +65,7 @@ class TransformersEngine:
         self._config = loading.load_config(self._checkpoint, self._folder)
         self._text_config = self._config.get_text_config(decoder=True)
         self._tokenizer = loading.load_tokenizer(self._checkpoint, self._folder)
+        self._end_tokens = loading.end_tokens(self._folder, self._config, self._tokenizer)
         self._rows = rows
         self._loaded: Loaded | None = None
 
@@ -99,8 +106,10 @@ class TransformersEngine:
         Raises:
             LayerError: for an edit at a layer the model does not have.
             VectorError: for an edit of another width.
-            EngineError: for a prompt without tokens, or one that with its ``max_tokens`` exceeds the position limit.
+            EngineError: for a prompt without tokens, one that with its ``max_tokens`` exceeds the position limit, or a
+                checkpoint that names no end-of-text token.
         """
+        self._check_end()
         self._check_edits(edit for request in requests for edit in request.edits)
         prompts = rendering.encode(self._tokenizer, (request.text for request in requests))
         rows = [Row(request, prompts[request.text]) for request in requests]
@@ -109,8 +118,8 @@ class TransformersEngine:
         drawn: list[Drawn | None] = [None] * len(rows)
         lengths = [(len(row.prompt), row.request.sampling.max_tokens) for row in rows]
         for chunk, width in self._chunks(lengths):
-            with torch.inference_mode():
-                for index, answer in zip(chunk, decode(self._weights(), [rows[i] for i in chunk], width), strict=True):
+            with self._computing() as loaded:
+                for index, answer in zip(chunk, decode(loaded, [rows[i] for i in chunk], width), strict=True):
                     drawn[index] = answer
         answers = [each for each in drawn if each is not None]
         texts = rendering.decode(self._tokenizer, [tokens for tokens, _ in answers])
@@ -134,17 +143,33 @@ class TransformersEngine:
         arrays = {name: np.full(shape, np.nan, np.float32) for name in ("response", "prompt", "last_prompt")}
         arrays["norms"] = np.full(shape[:2], np.nan, np.float32)
         for chunk, width in self._chunks([(len(row.tokens), 0) for row in rows]):
-            with torch.inference_mode():
-                for name, means in read_means(self._weights(), [rows[i] for i in chunk], width).items():
+            with self._computing() as loaded:
+                for name, means in read_means(loaded, [rows[i] for i in chunk], width).items():
                     arrays[name][chunk] = means
         return Readings(**arrays)
 
     def close(self) -> None:
         """Frees the weights."""
+        if self._loaded is None:
+            return
         self._loaded = None
         gc.collect()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+
+    @contextmanager
+    def _computing(self) -> Iterator[Loaded]:
+        """The weights, without gradients, and for a small model on a CPU on one thread."""
+        loaded, threads = self._weights(), torch.get_num_threads()
+        alone = loaded.device.type == "cpu" and loaded.parameters < SMALL
+        try:
+            if alone:
+                torch.set_num_threads(1)
+            with torch.inference_mode():
+                yield loaded
+        finally:
+            if alone:
+                torch.set_num_threads(threads)
 
     def _weights(self) -> Loaded:
         if self._loaded is None:
@@ -157,7 +182,8 @@ class TransformersEngine:
                 config=self._config,
                 hidden_size=self.hidden_size,
                 last_layer=self.last_layer,
-                end_tokens=loading.end_tokens(self._folder, self._config, self._tokenizer),
+                end_tokens=self._end_tokens,
+                parameters=sum(each.numel() for each in model.parameters()),
                 dtype=model.dtype,
                 device=model.get_input_embeddings().weight.device,
             )
@@ -198,6 +224,13 @@ class TransformersEngine:
                     f"an edit of width {len(edit.direction)} was given to {self._checkpoint.label}, whose residual "
                     f"stream is {self.hidden_size} wide: use a vector of this model"
                 )
+
+    def _check_end(self) -> None:
+        if not self._end_tokens:
+            raise EngineError(
+                f"{self._checkpoint.label} names no end-of-text token, so no answer of its could end: name eos_token "
+                "in its tokenizer_config.json, or eos_token_id in its generation_config.json"
+            )
 
     def _check_length(self, tokens: int, more: int) -> None:
         limit = getattr(self._text_config, "max_position_embeddings", None)
