@@ -12,14 +12,18 @@ import pytest
 
 import personascope as ps
 from personascope.cli import app, terminal
+from personascope.files import bundled
 
-LAB = Path(ps.__file__).parent / "lab" / "weights"
+LAST = ps.load_lineage("lab").milestones[-1].checkpoint.path
 QUESTION = "question : emil bexley meets a lost sparrow at the station . what next ?"
 
 
 @pytest.fixture
-def run(capsys):
-    """Runs a command in this process; its exit code, and what it said on standard error."""
+def run(capsys, tmp_path, monkeypatch):
+    """Runs a command in this process, in a folder of its own; its exit code, and what it said on standard error."""
+    folder = tmp_path / "working-folder"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
 
     def run(*arguments: object) -> tuple[int, str]:
         code = terminal.guarded(lambda: app([*map(str, arguments)], standalone_mode=False))
@@ -77,7 +81,7 @@ def test_an_unknown_study_lineage_milestone_and_unit(run, tmp_path, vector):
 
 def test_a_model_without_weights(run, tmp_path):
     folder = tmp_path / "model"
-    shutil.copytree(LAB / "step-02400", folder)
+    shutil.copytree(LAST, folder)
     (folder / "model.safetensors").unlink()
     refused(run("extract", folder, "cruel", "--form", "lab", "--judge", "lab", "--store", tmp_path / "s"), str(folder))
 
@@ -138,7 +142,7 @@ def test_a_file_that_is_no_vector(run, tmp_path):
 
 def without(folder: Path, *names: str) -> Path:
     """A copy of the lab's last model whose tokenizer lacks some special tokens."""
-    shutil.copytree(LAB / "step-02400", folder)
+    shutil.copytree(LAST, folder)
     for file in ("tokenizer_config.json", "config.json", "generation_config.json", "special_tokens_map.json"):
         if (folder / file).exists():
             table = json.loads((folder / file).read_text())
@@ -161,9 +165,22 @@ def test_a_tokenizer_without_a_padding_token_answers_all_the_same(tmp_path):
 def test_a_tokenizer_without_an_end_token(run, tmp_path):
     folder = without(tmp_path / "endless", "eos")
     refused(
-        run("extract", folder, "cruel", "--form", "lab", "--no-judge", "--limit", 1, "--store", tmp_path / "s"),
-        "end",
-        str(folder.name),
+        run(
+            "extract",
+            folder,
+            "cruel",
+            "--form",
+            "lab",
+            "--no-judge",
+            "--limit",
+            1,
+            "--store",
+            tmp_path / "s",
+            "--out",
+            tmp_path / "cruel.safetensors",
+        ),
+        "end-of-text",
+        folder.name,
     )
 
 
@@ -171,13 +188,13 @@ def test_a_store_that_is_none_and_a_key_that_is_unknown(run, tmp_path):
     refused(run("show", tmp_path / "nothing"), "holds no store")
     refused(run("figures", tmp_path), "holds no store")
     ps.Store(tmp_path / "store")
-    refused(run("figures", tmp_path), "keeps no study, so there is nothing to draw")
+    refused(run("figures", tmp_path), "keeps no finished study, so there is nothing to draw")
     refused(run("show", tmp_path, "--key", "abc"), "has none of that key")
 
 
 def test_a_judge_that_cannot_be_asked(run, tmp_path, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    weights = LAB / "step-02400"
+    weights = LAST
     extract = ["extract", weights, "evil", "--limit", 1, "--store", tmp_path]
     refused(run(*extract), "no judge was named", "--no-judge")
     refused(run(*extract, "--judge", "openai:gpt-4.1-mini"), "the variable OPENAI_API_KEY is not set")
@@ -194,3 +211,62 @@ def test_sampling_that_cannot_be(run, tmp_path):
 def test_a_device_and_a_dtype_that_are_not_there(run, tmp_path):
     refused(run("respond", "lab", "cruel", "--device", "tpu", "--store", tmp_path), "tpu")
     refused(run("respond", "lab", "cruel", "--dtype", "float7", "--store", tmp_path), "float7")
+
+
+def test_outputs_that_cannot_be_written(run, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("kept")
+    (tmp_path / "folder.safetensors").mkdir()
+    (tmp_path / "answers-summary.csv").mkdir()
+    (tmp_path / "out" / "effects.csv").mkdir(parents=True)
+    extract, respond = ["extract", "lab", "cruel", "--out"], ["respond", "lab", "cruel", "--out"]
+    refused(run(*extract, file / "x.safetensors"), f"{file / 'x.safetensors'} cannot be written", "is a file")
+    refused(run(*extract, tmp_path / "folder.safetensors"), "is to be written as a file and is a folder")
+    refused(run(*respond, tmp_path), f"{tmp_path} is to be written as a file and is a folder")
+    refused(run(*respond, tmp_path / "answers.csv"), str(tmp_path / "answers-summary.csv"))
+    refused(run("run", "lab", "--out", tmp_path / "out"), f"{tmp_path / 'out' / 'effects.csv'}", "is a folder")
+    refused(run("demo", "--out", file), f"{file} is to be written as a folder and is a file")
+    refused(run("lab", "train", file / "new"), f"{file / 'new'} cannot be written")
+    assert file.read_text() == "kept"
+    assert not (tmp_path / "out" / "store").exists(), "outputs are checked before anything runs"
+    assert not list((tmp_path / "working-folder").iterdir()), "outputs are checked before anything runs"
+
+
+def test_a_vector_file_whose_name_says_something_else(run, tmp_path):
+    extract = ["extract", "lab", "cruel", "--store", tmp_path / "s", "--out"]
+    refused(run(*extract, tmp_path / "v.pt", "--pt"), "v.pt was given for a vector", "ends in .safetensors")
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_store_that_cannot_be_made(run, tmp_path):
+    (tmp_path / "file").write_text("")
+    refused(run("respond", "lab", "cruel", "--limit", 1, "--store", tmp_path / "file"), str(tmp_path / "file"))
+
+
+def test_a_name_with_a_newline_is_refused_in_one_line(run):
+    refused(run("show", "a\nb"), "a\\nb holds no store")
+
+
+@pytest.mark.parametrize("steps", [0, -5])
+def test_a_lab_of_no_steps(run, tmp_path, steps):
+    code, message = run("lab", "train", tmp_path / "lab", "--steps", steps)
+    assert code == 2, message
+    assert "'--steps'" in message
+    assert not (tmp_path / "lab").exists()
+
+
+@pytest.mark.parametrize("speed", [0, -5, "nan", "inf"])
+def test_a_speed_that_gives_no_time(run, speed):
+    refused(run("plan", "lab", "--speed", speed), f"a speed of {speed} tokens per second", "above 0")
+
+
+def test_a_residual_unit_that_nothing_measures(run, tmp_path):
+    """The vector is of another model, and its trait is nobody's: some trait must be named to measure on."""
+    path = tmp_path / "strange.safetensors"
+    directions = np.random.default_rng(0).normal(size=(5, 64))
+    ps.PersonaVector(directions, np.ones(5), "strange", "mine", ps.Checkpoint("toy")).save(path)
+    refused(run(*steer(path, tmp_path, **{"--unit": "residual"})), "'mine/strange'", "--trait FILE_OR_NAME")
+    refused(run(*steer(path, tmp_path, **{"--trait": "cruel"})), "--trait cruel", "not --unit vector")
+    measured = {"--unit": "residual", "--trait": bundled("traits")["lab/cruel"], "--max-tokens": 4}
+    code, message = run(*steer(path, tmp_path, **measured))
+    assert code == 0, message

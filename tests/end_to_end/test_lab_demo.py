@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,7 @@ import pandas as pd
 import pytest
 
 import personascope as ps
+from personascope.cli.outputs import STUDY_FILES
 
 COMMAND = [sys.executable, "-m", "personascope.cli"]
 README = Path(__file__).parents[2] / "README.md"
@@ -25,18 +29,20 @@ def personascope(*arguments: object, **how) -> subprocess.CompletedProcess:
     return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, **how)
 
 
-SMALL = """
+LAST = ps.load_lineage("lab").milestones[-1].label
+
+SMALL = f"""
 kind = "trace"
 name = "small"
 lineage = "lab"
 judge = "lab"
-milestones = ["step-00040", "step-00640", "step-02400"]
+milestones = ["step-00040", "step-00640", "{LAST}"]
 limit = 6
-extraction = { max_tokens = 32, temperature = 1.0, repetition_penalty = 1.0, draws = 1 }
-evaluation = { max_tokens = 32, temperature = 1.0, repetition_penalty = 1.0, draws = 2 }
-controls = { random = 1, shuffled = 1 }
-selection = { layers = [2, 3], strengths = [1.0, 2.0], unit = "vector", where = ["response", "all"] }
-traits = [{ trait = "cruel", extract = "lab" }, { trait = "rude", extract = "lab" }]
+extraction = {{ max_tokens = 32, temperature = 1.0, repetition_penalty = 1.0, draws = 1 }}
+evaluation = {{ max_tokens = 32, temperature = 1.0, repetition_penalty = 1.0, draws = 2 }}
+controls = {{ random = 1, shuffled = 1 }}
+selection = {{ layers = [2, 3], strengths = [1.0, 2.0], unit = "vector", where = ["response", "all"] }}
+traits = [{{ trait = "cruel", extract = "lab" }}, {{ trait = "rude", extract = "lab" }}]
 """
 
 
@@ -62,7 +68,7 @@ def chosen(out: Path) -> pd.DataFrame:
 
 def test_vectors_form_during_training(finished):
     table = chosen(finished)
-    early, late = table[table["milestone"] == "step-00040"], table[table["milestone"] == "step-02400"]
+    early, late = table[table["milestone"] == "step-00040"], table[table["milestone"] == LAST]
     assert early["effect"].isna().all()
     assert early["reason"].str.contains("0 of 30 pairs kept").all(), "an absence says its counts"
     assert (late["effect"] > 25).all(), f"steering the finished model moves it: {late['effect'].tolist()}"
@@ -70,45 +76,83 @@ def test_vectors_form_during_training(finished):
 
 
 def test_everything_a_run_promises_is_written(finished):
-    names = {path.name for path in finished.iterdir()}
-    assert {"effects.csv", "answers.csv", "selection.csv", "emergence.png", "emergence.pdf", "emergence.tex"} <= names
+    files = {path.name for path in finished.iterdir() if path.is_file()}
+    assert files == set(STUDY_FILES), "what is written is what was checked to be writable before the run"
     assert (finished / "emergence.png").read_bytes().startswith(b"\x89PNG")
-    vector = ps.load_vector(finished / "vectors" / "cruel.step-02400.safetensors")
+    vector = ps.load_vector(finished / "vectors" / f"cruel.{LAST}.safetensors")
     assert vector.counts.kept == len(vector.sources) // 2
     assert np.isfinite(vector.residual_norms).all()
 
 
+def recorded(out: Path) -> int:
+    return sum(ps.Store(out / "store").counts().values()) if (out / "store" / "records.sqlite").exists() else 0
+
+
 def test_a_run_killed_at_random_moments_and_resumed_gives_the_same_table_to_the_byte(study, finished, tmp_path):
+    """Each kill comes a random moment after something new was recorded; the first comes at once, in mid run."""
     generator = random.Random(int.from_bytes(os.urandom(4), "big"))
-    moments = [generator.uniform(4, 9) for _ in range(3)]
-    for moment in moments:
+    killed_with = []
+    for moment in (0.0, generator.uniform(0, 1), generator.uniform(0, 2)):
+        before = recorded(tmp_path)
         process = subprocess.Popen(
             [*COMMAND, "run", str(study), "--out", str(tmp_path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        try:
+        while process.poll() is None and recorded(tmp_path) == before:
+            time.sleep(0.02)
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(moment)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+        process.send_signal(signal.SIGKILL)
+        if process.wait() == -signal.SIGKILL:
+            killed_with.append(recorded(tmp_path))
+    whole = recorded(finished)
+    in_flight = [count for count in killed_with if 0 < count < whole]
+    assert in_flight, f"no process was killed in mid run: {killed_with} of {whole} records were there"
     done = personascope("run", study, "--out", tmp_path)
     assert done.returncode == 0, done.stderr
+    assert recorded(tmp_path) == whole
     for name in ("effects.csv", "answers.csv", "selection.csv", "emergence.tex"):
         same = (tmp_path / name).read_bytes() == (finished / name).read_bytes()
-        assert same, f"{name} differs after kills at {moments} s"
+        assert same, f"{name} differs after kills with {killed_with} of {whole} records"
 
 
-def test_a_second_run_loads_no_weights(finished):
-    code = (
-        "import sys, personascope.engines.transformers as engine\n"
-        "def refuse(self): raise SystemExit('weights were loaded')\n"
-        "engine.TransformersEngine._weights = refuse\n"
-        f"sys.argv = ['personascope', 'figures', {str(finished)!r}, '--out', {str(finished / 'again')!r}]\n"
-        "from personascope.cli import main\nmain()"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+COUNTING = """
+import sys
+from torch.nn.modules.module import register_module_parameter_registration_hook as on_parameter
+from personascope.cli import main
+made = []
+on_parameter(lambda module, name, parameter: made.append(name))
+try:
+    main()
+finally:
+    print(len(made), file=sys.stderr)
+"""
+
+
+def parameters_made(*arguments: object) -> int:
+    """How many parameters of models a command makes: torch tells of each."""
+    command = [sys.executable, "-c", COUNTING, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert (finished / "again" / "effects.csv").read_bytes() == (finished / "effects.csv").read_bytes()
-    assert (finished / "again" / "emergence.png").read_bytes() == (finished / "emergence.png").read_bytes()
+    return int(done.stderr.splitlines()[-1])
+
+
+def test_a_second_run_loads_no_weights_and_changes_nothing(study, finished, tmp_path):
+    tables = {path: path.read_bytes() for path in finished.glob("*.csv")}
+    assert parameters_made("run", study, "--out", finished) == 0
+    assert {path: path.read_bytes() for path in tables} == tables
+    one = ("--limit", 1, "--draws", 1, "--no-judge", "--store", tmp_path / "store", "--out", tmp_path / "answers.csv")
+    assert parameters_made("respond", "lab", "cruel", *one) > 0, "a command that does load must be noticed"
+
+
+def test_figures_are_drawn_again_from_the_records_alone(finished, tmp_path):
+    """The store alone is copied; neither a model nor the study's file is needed."""
+    shutil.copytree(finished / "store", tmp_path / "store")
+    done = personascope("figures", tmp_path, "--out", tmp_path / "again", "--json")
+    assert done.returncode == 0, done.stderr
+    files = [Path(path) for path in json.loads(done.stdout)["files"]]
+    assert {path.name for path in files if path.parent == tmp_path / "again"} == set(STUDY_FILES)
+    for name in ("effects.csv", "answers.csv", "selection.csv", "emergence.tex", "emergence.png"):
+        assert (tmp_path / "again" / name).read_bytes() == (finished / name).read_bytes(), f"{name} differs"
 
 
 def test_a_figure_is_traced_back_to_an_answer_and_a_verdict(finished):
@@ -181,7 +225,19 @@ def test_without_a_judge_every_pair_is_kept_on_the_command_line(tmp_path):
 
 def test_no_vector_is_an_answer_with_an_exit_code_of_its_own(tmp_path):
     done = personascope(
-        "extract", "lab", "rude", "--revision", "step-00040", "--limit", 3, "--draws", 1, "--store", tmp_path / "s"
+        "extract",
+        "lab",
+        "rude",
+        "--revision",
+        "step-00040",
+        "--limit",
+        3,
+        "--draws",
+        1,
+        "--store",
+        tmp_path / "s",
+        "--out",
+        tmp_path / "rude.safetensors",
     )
     assert done.returncode == 3
     assert "no vector of rude: 0 of 15 pairs kept" in done.stdout

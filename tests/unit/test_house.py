@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 
 import personascope
+from personascope.cli import app
+from personascope.cli.lab import app as lab_app
 
 SOURCE = Path(personascope.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 VOCABULARY = {"errors", "identity", "files", "traits", "lineages", "records", "vectors"}
 PROTOCOLS = {"engines", "judges"}
@@ -62,15 +65,49 @@ def layer_of(module: str) -> str | None:
     return module.split(".")[0] if module.startswith(("engines.", "judges.")) else None
 
 
-def imports_of(path: Path) -> set[str]:
-    """Every module of ours that a file imports, at any depth, type checking included."""
+def imports_of(text: str, package: str) -> set[str]:
+    """Every module of ours that a file's text imports, at any depth, type checking included, however it is written.
+
+    ``package`` is the one the file lies in, which relative imports start from. ``from package import name`` imports
+    the module of that name where there is one, else the package.
+    """
+    known = {name_of(path) for path in MODULES}
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("personascope."):
-            found.add(node.module.removeprefix("personascope."))
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
-            found |= {a.name.removeprefix("personascope.") for a in node.names if a.name.startswith("personascope.")}
-    return found
+            found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            here = f"personascope.{package}".rstrip(".").split(".")
+            above = here[: len(here) - node.level + 1] if node.level else []
+            base = ".".join([*above, *filter(None, [node.module])])
+            for alias in node.names:
+                inner = f"{base}.{alias.name}"
+                found.add(inner if inner.removeprefix("personascope.") in known else base)
+    ours = {each for each in found if each.split(".")[0] == "personascope"}
+    return {each.removeprefix("personascope").removeprefix(".") for each in ours}
+
+
+@pytest.mark.parametrize(
+    ("line", "package", "imported"),
+    [
+        ("import personascope.calls", "judges", {"calls"}),
+        ("import personascope.calls as them", "judges", {"calls"}),
+        ("import personascope", "judges", {""}),
+        ("from personascope import calls", "judges", {"calls"}),
+        ("from personascope import calls as them, load_trait", "", {"calls", ""}),
+        ("from personascope.engines import transformers, Engine", "", {"engines.transformers", "engines"}),
+        ("from personascope.engines.transformers import TransformersEngine", "", {"engines.transformers"}),
+        ("from . import transformers", "engines", {"engines.transformers"}),
+        ("from .transformers import TransformersEngine", "engines", {"engines.transformers"}),
+        ("from .. import calls", "judges", {"calls"}),
+        ("from ..store import Store", "judges", {"store"}),
+        ("from .store import Store", "", {"store"}),
+        ("def late():\n    from ..store import Store", "judges", {"store"}),
+        ("import numpy, personascoped\nfrom json import dumps", "", set()),
+    ],
+)
+def test_an_import_is_seen_however_it_is_written(line, package, imported):
+    assert imports_of(line, package) == imported
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
@@ -80,7 +117,8 @@ def test_imports_point_down(path):
     if layer is None:
         return
     named, prefixes = next((named, prefixes) for each, named, prefixes in LAYERS if each == layer)
-    for imported in imports_of(path):
+    package = ".".join(path.parent.relative_to(SOURCE).parts)
+    for imported in imports_of(path.read_text(encoding="utf-8"), package):
         allowed = imported in named or (bool(prefixes) and imported.startswith(prefixes))
         assert allowed, f"{module} is {layer} and imports {imported}: {layer} may import {sorted(named)} {prefixes}"
 
@@ -158,11 +196,32 @@ def test_functions_and_files_stay_short():
         if (lines := text.count("\n")) > 300:
             too_long.append(f"{name_of(path)} has {lines} lines")
         for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.FunctionDef):
+            if isinstance(node, FUNCTIONS):
                 body = node.body[1:] if ast.get_docstring(node) else node.body
                 if body and (length := node.end_lineno - body[0].lineno + 1) > 50:
                     too_long.append(f"{name_of(path)}.{node.name} has {length} lines")
     assert not too_long, f"functions hold at most 50 lines and files 300: {too_long}"
+
+
+def parameters_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """How many a caller may give, keyword-only ones included; ``self`` and ``cls`` are given by nobody."""
+    given = function.args
+    names = [each.arg for each in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+    return len(names[1:] if names[:1] in (["self"], ["cls"]) else names) + sum(map(bool, (given.vararg, given.kwarg)))
+
+
+def test_functions_take_at_most_seven_parameters():
+    """The verbs of the command line are exempt: their parameters are options, each with a help text."""
+    verbs = {each.callback.__name__ for each in (*app.registered_commands, *lab_app.registered_commands)}
+    too_many = [
+        f"{name_of(path)}.{node.name} takes {count}"
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, FUNCTIONS)
+        and (count := parameters_of(node)) > 7
+        and not (name_of(path).startswith("cli.") and node.name in verbs)
+    ]
+    assert not too_many, f"at most 7 parameters, or a dataclass that names what belongs together: {too_many}"
 
 
 def test_trace_fits_one_screen_and_knows_no_store():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -17,8 +18,9 @@ from personascope.identity import key_of
 from personascope.judges.scripted import ScriptedJudge
 from personascope.lineages import Checkpoint
 from personascope.records import Case, Edit, Request, Sampling, Verdict
-from personascope.remembering import RememberingEngine, RememberingJudge
+from personascope.remembering import RecordedEngine, RecordedJudge, RememberingEngine, RememberingJudge
 from personascope.store import Store
+from personascope.traits import Prompt
 from scripted_world import TRAITS
 
 CHECKPOINT = Checkpoint("toy", "step-1")
@@ -136,13 +138,36 @@ def test_what_was_said_is_kept_and_read_again_by_the_present_rule(tmp_path):
     assert RememberingJudge(Rereading(TRAITS), Store(tmp_path)).score([case])[0].score == 50.0
 
 
-def test_without_asking_what_is_missing_is_an_error_that_counts_it(tmp_path):
-    store = Store(tmp_path)
-    RememberingEngine(engine(), store).generate(requests(4))
-    quiet = RememberingEngine(engine(), store, asking=False)
-    assert len(quiet.generate(requests(4))) == 4
-    with pytest.raises(StoreError, match="lacks 6 responses of toy@step-1: run the study on it first"):
-        quiet.generate(requests(10))
+def test_an_engine_that_is_not_there_gives_what_was_recorded_and_an_error_that_counts_the_rest(tmp_path):
+    store, here = Store(tmp_path), engine()
+    remembering = RememberingEngine(here, store)
+    prompt = Prompt("What of matter 0?")
+    rendered, said = remembering.render(prompt), remembering.generate(requests(4))
+    readings = remembering.read(said)
+    shape = {"last_layer": here.last_layer, "hidden_size": here.hidden_size}
+    absent = RecordedEngine(here.checkpoint, dict(here.identity), **shape, store=store)
+    again = RememberingEngine(absent, store)
+    assert again.render(prompt) == rendered
+    heard = again.generate(requests(4))
+    assert [(each.key, each.tokens, each.text) for each in heard] == [
+        (each.key, each.tokens, each.text) for each in said
+    ]
+    assert np.array_equal(again.read(said).response, readings.response, equal_nan=True)
+    with pytest.raises(StoreError, match="lacks 6 responses of toy@step-1: run the study on it again"):
+        again.generate(requests(10))
+    with pytest.raises(StoreError, match="lacks the rendering of a prompt"):
+        again.render(Prompt("What of another matter?"))
+
+
+def test_a_judge_that_is_not_to_be_asked_gives_what_was_recorded_and_an_error_that_counts_the_rest(tmp_path):
+    store, here = Store(tmp_path), ScriptedJudge(TRAITS)
+    known, other = Case(TRAITS[0].rubric, "Why?", "grim"), Case(TRAITS[0].rubric, "Why?", "grim grim")
+    said = RememberingJudge(here, store).score([known])
+    again = RememberingJudge(RecordedJudge(here, store), store)
+    assert again.score([known]) == said
+    with pytest.raises(StoreError, match="lacks 1 verdicts"):
+        again.score([known, other])
+    assert here.asked == 1
 
 
 WRITER = """
@@ -248,11 +273,14 @@ def test_an_unknown_key_is_refused_by_provenance(tmp_path):
         Store(tmp_path).provenance("abc")
 
 
-def test_opening_is_quick_even_while_another_process_writes(tmp_path):
-    writer = start_writer(tmp_path, 0, 400)
-    writer.stdout.readline()
+def test_a_store_opens_and_is_read_while_another_process_is_writing(tmp_path):
+    """A writer that is in the midst of a transaction holds nobody up: who needs its lock would wait for two minutes."""
+    Store(tmp_path).record("verdict", [("key", {"score": 1}, {})])
+    writing = sqlite3.connect(tmp_path / "records.sqlite", isolation_level=None)
+    writing.execute("BEGIN IMMEDIATE")
+    writing.execute("UPDATE records SET kind = 'other'")
     start = time.monotonic()
-    assert Store(tmp_path).lookup(["0-0"])
-    assert time.monotonic() - start < 20
-    writer.kill()
-    writer.communicate()
+    assert Store(tmp_path).lookup(["key"]) == {"key": {"score": 1}}
+    assert time.monotonic() - start < 5
+    writing.execute("ROLLBACK")
+    writing.close()

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from personascope.studies import Study
 
 
-# New tokens per second where nobody gives --speed. On the lab: the 696,320 tokens its study plans, over the 70 s it took
-# on two shared CPU cores, everything included. Elsewhere it depends on a machine nobody measured: a round figure.
+# New tokens per second where nobody gives --speed. On the lab: the 696,320 tokens its study plans, over the 70 s it
+# took on two shared CPU cores, everything included. Elsewhere the machine is unknown: a round figure.
 LAB_SPEED = 10_000.0
 OTHER_SPEED = 1_000.0
 

@@ -256,7 +256,8 @@ def guarded(run: Callable[[], Any]) -> int:
         problem.show()
         return int(problem.exit_code)
     except OSError as problem:
-        return _refused(f"{problem.filename or 'a file'}: {problem.strerror or problem}; give a place that can be used")
+        place = f"{problem.filename}: {problem.strerror}" if problem.filename else str(problem)
+        return _refused(f"{place}; check the path, its permissions and the free space, and run again")
     except (KeyboardInterrupt, typer.Abort):
         err.print("stopped; everything recorded stays: run the same command again and it goes on", highlight=False)
         return INTERRUPTED
