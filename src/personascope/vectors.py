@@ -7,6 +7,7 @@ a strength means nothing without its unit, so units are converted here and nowhe
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -125,12 +126,18 @@ class PersonaVector:
         return replace(self, directions=directions, origin=origin)
 
     def save(self, path: str | Path) -> None:
-        """Writes the vector and its passport to one safetensors file."""
-        from safetensors.numpy import save_file
+        """Writes the vector and its passport to one safetensors file, whole or not at all."""
+        from safetensors.numpy import save
 
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        file = Path(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
         arrays = {"directions": self.directions, "residual_norms": self.residual_norms}
-        save_file(arrays, str(path), metadata={"personascope": json.dumps(self.passport, sort_keys=True)})
+        draft = file.with_name(f".{file.name}.{os.getpid()}.draft")
+        try:
+            draft.write_bytes(save(arrays, metadata={"personascope": json.dumps(self.passport, sort_keys=True)}))
+            draft.replace(file)
+        finally:
+            draft.unlink(missing_ok=True)
 
     @property
     def passport(self) -> dict[str, Any]:
