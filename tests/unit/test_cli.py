@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -103,16 +102,6 @@ def test_an_interrupt_is_heard_and_what_was_recorded_stays(tmp_path):
 
 def recorded(store: Path) -> int:
     return sum(ps.Store(store).counts().values()) if (store / "records.sqlite").exists() else 0
-
-
-def test_torch_is_told_not_to_spin_unless_the_user_says_otherwise():
-    code = f"{LISTENING}\nimport os, sys\nsys.argv = ['x', '--help']\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
-    code += "print(os.environ['OMP_WAIT_POLICY'])"
-    for given, wanted in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
-        rest = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-        environment = rest | ({"OMP_WAIT_POLICY": given} if given else {})
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
-        assert done.stdout.splitlines()[-1] == wanted
 
 
 def test_a_plan_always_gives_a_time_and_says_what_it_assumes(run):

@@ -6,7 +6,6 @@ functions of the same names, and shows what they give.
 
 from __future__ import annotations
 
-import os
 import sys
 
 import typer
@@ -36,6 +35,4 @@ app.add_typer(lab.app, name="lab")
 
 def main() -> None:
     """The entry point: errors the user can mend are one line, and the exit code says whether all went well."""
-    # Before anything imports torch: threads that spin while they wait make a run on shared cores many times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.exit(terminal.guarded(lambda: app(standalone_mode=False)))
