@@ -41,9 +41,11 @@ $(VENV)/.made: constraints.txt
 	$(PIP) pip
 	touch $@
 
-# torch first and pinned: any other way of asking for it may bring gigabytes of CUDA.
+# torch first and pinned, so that nothing else brings another. Where the package index offers both, a CPU build is much
+# smaller than the CUDA one: point pip at it, for example `make demo TORCH_FROM="--index-url ..."`.
+TORCH_FROM ?=
 $(VENV)/.demo: $(VENV)/.made pyproject.toml
-	$(PIP) torch
+	$(PIP) $(TORCH_FROM) torch
 	$(PIP) -e ".[hf]"
 	touch $@
 

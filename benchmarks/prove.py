@@ -170,7 +170,9 @@ def shared(out: Path) -> Iterator[Line]:
 def laws(out: Path) -> Iterator[Line]:
     """The engine and judge laws, and the reading of real published text."""
     for name, place in (("engine and judge laws", "tests/contract"), ("published text and data", "tests/real_data")):
-        done = subprocess.run([sys.executable, "-m", "pytest", "-q", place], cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-o", "addopts=", place], cwd=ROOT, capture_output=True, text=True
+        )
         last = done.stdout.strip().splitlines()[-1]
         yield name, re.sub(r"\s+", " ", last), done.returncode == 0
 

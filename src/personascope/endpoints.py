@@ -9,6 +9,7 @@ from __future__ import annotations
 import email.utils
 import os
 import time
+import urllib.parse
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -16,6 +17,14 @@ from typing import Literal
 from personascope.errors import JudgeError, nearest
 
 FailureKind = Literal["again", "case", "door"]
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:  # a port that is no number, a bracket that does not close
+        return False
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,7 @@ class Endpoint:
     key_needed: bool = False
 
     def __post_init__(self) -> None:
-        if not self.name.strip() or not self.base_url.startswith(("http://", "https://")):
+        if not self.name.strip() or not _is_address(self.base_url):
             raise JudgeError(
                 f"endpoint '{self.name}' has the address '{self.base_url}': give it a name, and an address that "
                 "starts with http:// or https:// and ends before /chat/completions"

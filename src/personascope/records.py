@@ -48,9 +48,11 @@ class Sampling:
         if self.max_tokens < 1 or self.draws < 1:
             raise StudyError(f"max_tokens {self.max_tokens} and draws {self.draws} must each be 1 or more")
         finite = math.isfinite(self.temperature) and math.isfinite(self.repetition_penalty)
-        if not finite or self.temperature < 0 or not 0 < self.top_p <= 1 or self.repetition_penalty <= 0:
+        # A temperature this close to 0 divides logits past the largest number there is.
+        near_zero = 0 < self.temperature < 1e-3
+        if not finite or near_zero or self.temperature < 0 or not 0 < self.top_p <= 1 or self.repetition_penalty <= 0:
             raise StudyError(
-                f"temperature {self.temperature} must be 0 or more, top_p {self.top_p} in (0, 1], "
+                f"temperature {self.temperature} must be 0 (greedy) or at least 0.001, top_p {self.top_p} in (0, 1], "
                 f"and repetition_penalty {self.repetition_penalty} above 0"
             )
 

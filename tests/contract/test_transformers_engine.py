@@ -172,6 +172,44 @@ def test_a_small_model_gives_the_same_bits_whatever_the_number_of_threads(toy: A
     assert heard[0] == heard[1]
 
 
+def test_a_done_row_that_is_carried_along_changes_no_batch_mate(tmp_path: Path) -> None:
+    """Dynamic rotary embeddings scale every row by the furthest position of the batch."""
+    scaling = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0}
+    folder = toy_models.build(
+        tmp_path / "dynamic", "Llama", rope_parameters=scaling, rope_scaling=scaling, max_position_embeddings=64
+    )
+    engine = TransformersEngine(Checkpoint.at(folder))
+    short = [Request("a" * 20, sampled(30), draw) for draw in range(4)]
+    long = [Request("b" * 30, sampled(2), draw) for draw in range(3)]
+    alone = engine.generate(short)
+    together = engine.generate([*short, *long])[:4]
+    assert [said(each) for each in together] == [said(each) for each in alone]
+
+
+def test_tokens_the_model_does_not_have_are_refused_before_they_are_asked(tmp_path: Path) -> None:
+    folder = toy_models.build(tmp_path / "small", vocab_size=40)
+    with pytest.raises(EngineError, match=r"token \d+ cannot be read by small, which has 40 tokens"):
+        TransformersEngine(Checkpoint.at(folder)).generate([Request("zebra", greedy(2))])
+
+
+def test_a_reading_that_overflows_is_refused_and_is_not_an_empty_response(engine: TransformersEngine, toy: Any) -> None:
+    half = TransformersEngine(Checkpoint.at(toy("Olmo3")), dtype="float16")
+    response = half.generate([Request("who?", greedy(3))])[0]
+    push = Edit(np.full(half.hidden_size, 6e4, np.float32), 1, "all")
+    with pytest.raises(EngineError, match="overflows in float16: choose bfloat16"):
+        half.read([replace(response, request=replace(response.request, edits=(push, push)))])
+
+
+def test_an_adapter_that_fits_nothing_in_the_model_is_refused(toy: Any, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    folder, _ = adapter(tmp_path / "adapter", toy("Olmo3"))
+    file = folder / "adapter_model.safetensors"
+    save_file({name.replace("layers", "blocks"): array for name, array in load_file(file).items()}, file)
+    with pytest.raises(CheckpointError, match=r"the adapter of .* cannot be loaded"):
+        TransformersEngine(Checkpoint.at(toy("Olmo3"), adapter=str(folder))).generate([Request("who?", greedy(2))])
+
+
 def adapter(folder: Path, base: Path) -> tuple[Path, Any]:
     """A LoRA adapter with random weights, and its base with the adapter merged in."""
     import peft

@@ -12,7 +12,15 @@ import torch
 import transformers
 
 import toy_models
-from personascope.engines.loading import choose_device, choose_dtype, end_tokens, load_config, load_tokenizer, resolve
+from personascope.engines.loading import (
+    choose_device,
+    choose_dtype,
+    end_tokens,
+    load_config,
+    load_model,
+    load_tokenizer,
+    resolve,
+)
 from personascope.errors import CheckpointError, EngineError
 from personascope.identity import key_of
 from personascope.lineages import Checkpoint
@@ -98,7 +106,7 @@ def test_a_broken_config_and_a_missing_tokenizer_are_one_line_each(folder: Path)
 
 @pytest.mark.parametrize(
     ("said", "own", "expected"),
-    [(7, True, {7, 2}), ([7, 9], True, {7, 9, 2}), (None, True, {2}), (7, False, {7}), (None, False, set())],
+    [(7, True, {7, 2}), ([7, 9], True, {7, 9, 2}), (None, True, {2}), (7, False, {7}), (None, False, {2})],
 )
 def test_a_response_ends_at_what_the_generation_config_or_the_tokenizer_names(
     folder: Path, said: object, own: bool, expected: set[int]
@@ -107,6 +115,27 @@ def test_a_response_ends_at_what_the_generation_config_or_the_tokenizer_names(
     checkpoint = resolve(Checkpoint.at(folder))
     tokenizer = toy_models.byte_tokenizer(eos=own)
     assert end_tokens(folder, load_config(checkpoint, folder), tokenizer) == expected
+
+
+def test_a_damaged_generation_config_is_refused_and_not_passed_over(folder: Path) -> None:
+    (folder / "generation_config.json").write_text('{"eos_token_id": [7, ')
+    checkpoint = resolve(Checkpoint.at(folder))
+    with pytest.raises(CheckpointError, match=r"generation_config.json cannot be read .* fetch it again"):
+        end_tokens(folder, load_config(checkpoint, folder), toy_models.byte_tokenizer())
+
+
+def test_weights_of_more_blocks_than_the_config_names_are_refused(folder: Path) -> None:
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config["num_hidden_layers"] -= 1
+    if "layer_types" in config:
+        config["layer_types"] = config["layer_types"][:-1]
+    path.write_text(json.dumps(config))
+    named = config["num_hidden_layers"]
+    with pytest.raises(
+        CheckpointError, match=rf"has weights of block {named + 1}, and its config names {named} blocks"
+    ):
+        load_model(resolve(Checkpoint.at(folder)), device=torch.device("cpu"), dtype=torch.float32)
 
 
 def test_without_a_generation_config_the_config_says_what_ends_a_response(folder: Path) -> None:

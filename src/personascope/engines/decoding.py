@@ -116,13 +116,16 @@ class _Batch:
         self.held = np.arange(len(rows))
         device = loaded.device
         self._lengths = torch.tensor([len(row.prompt) for row in rows])
+        # A done row may be carried along for a while, and must not go to positions beyond what it asked for: some
+        # models scale all rows by the furthest position of the batch.
+        self._furthest = self._lengths + torch.tensor([row.request.sampling.max_tokens - 1 for row in rows])
         self._tokens = torch.zeros((len(rows), width), dtype=torch.long)
         for row, each in enumerate(rows):
             self._tokens[row, width - len(each.prompt) :] = torch.tensor(each.prompt)
         self._mask = torch.ones((len(rows), width + longest), dtype=torch.bool)
         self._mask[:, :width] = torch.arange(width) >= width - self._lengths[:, None]
         self._tokens, self._mask = self._tokens.to(device), self._mask.to(device)
-        self._lengths = self._lengths.to(device)
+        self._lengths, self._furthest = self._lengths.to(device), self._furthest.to(device)
         self._cache = preallocated_cache(loaded.config, width + longest)
         self._shifts = Shifts([row.request.edits for row in rows], hidden_size=loaded.hidden_size, dtype=loaded.dtype)
         self._onward = self._shifts.onward(self.held, device)
@@ -142,12 +145,14 @@ class _Batch:
         """The logits after one more token per row, the one drawn at ``step``."""
         mask = self._mask[:, : self._width + step + 1]
         fed = tokens.to(self._loaded.device)[:, None]
-        return self._forward(fed, mask, (self._lengths + step)[:, None], self._onward)
+        positions = torch.minimum(self._lengths + step, self._furthest)
+        return self._forward(fed, mask, positions[:, None], self._onward)
 
     def keep(self, rows: Int[np.ndarray, "kept"]) -> None:
         """Drops every other row."""
         chosen = torch.from_numpy(rows).to(self._loaded.device)
-        self.held, self._mask, self._lengths = self.held[rows], self._mask[chosen], self._lengths[chosen]
+        self.held, self._mask = self.held[rows], self._mask[chosen]
+        self._lengths, self._furthest = self._lengths[chosen], self._furthest[chosen]
         self._cache.keep(chosen)
         self.sampler.keep(chosen)
         self._onward = self._shifts.onward(self.held, self._loaded.device)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+import re
+import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -178,14 +180,20 @@ def load_tokenizer(checkpoint: Checkpoint, folder: Path) -> Any:
 
 
 def end_tokens(folder: Path, config: Any, tokenizer: Any) -> frozenset[int]:
-    """The tokens that end a response: those of the generation config (or the config) and the tokenizer's own.
+    """The tokens that end a response: those of the generation config (else of the config) and the tokenizer's own.
 
     The one thing a model's generation config is asked for. May be empty: such a model can be read, and not asked.
     """
-    try:
-        said = transformers.GenerationConfig.from_pretrained(str(folder)).eos_token_id
-    except OSError:
-        said = config.eos_token_id
+    said = None
+    file = folder / "generation_config.json"
+    if file.is_file():
+        try:
+            said = transformers.GenerationConfig.from_pretrained(str(folder)).eos_token_id
+        except (OSError, ValueError, TypeError) as problem:
+            reason = (str(problem).strip() or type(problem).__name__).splitlines()[0]
+            raise CheckpointError(f"{file} cannot be read ({reason}): fetch it again, or mend it") from None
+    if said is None:
+        said = getattr(config, "eos_token_id", None)
     several = said if isinstance(said, (list, tuple)) else [said]
     return frozenset(int(each) for each in (*several, tokenizer.eos_token_id) if each is not None)
 
@@ -213,16 +221,31 @@ def load_model(
             f"{checkpoint.label} lacks {len(absent)} of the weights its config names (first: {absent[0]}): "
             "the files are incomplete or of another model; fetch them again"
         )
+    _check_blocks(checkpoint, model, report["unexpected_keys"])
     if adapter is not None:
         import peft  # only where there is an adapter: it takes a second to import
 
-        with _as_checkpoint_error(checkpoint, "adapter"):
+        with _as_checkpoint_error(checkpoint, "adapter"), warnings.catch_warnings():
+            # peft only warns where an adapter's weights fit nothing in the model, and then applies zeros.
+            warnings.filterwarnings("error", message="Found missing adapter keys")
             model = peft.PeftModel.from_pretrained(model, str(adapter))
     if not device_map:
         model = model.to(device)
     model.requires_grad_(False)
     model.eval()
     return model  # type: ignore[no-any-return]
+
+
+def _check_blocks(checkpoint: Checkpoint, model: Any, unexpected: Iterable[str]) -> None:
+    """Refuses weights of more blocks than the config names: the model would be cut short without a word."""
+    blocks = int(model.config.get_text_config(decoder=True).num_hidden_layers)
+    named = {int(number) for key in unexpected for number in re.findall(r"\.(\d+)\.", key)[:1]}
+    beyond = {number for number in named if number >= blocks}
+    if beyond:
+        raise CheckpointError(
+            f"{checkpoint.label} has weights of block {max(beyond) + 1}, and its config names {blocks} blocks: "
+            "config and weights are of two models; fetch them again"
+        )
 
 
 @contextlib.contextmanager

@@ -42,14 +42,25 @@ def render(tokenizer: Any, prompt: Prompt) -> str:
         return prompt.question if prompt.instruction is None else f"{prompt.instruction} {prompt.question}"
     question = {"role": "user", "content": prompt.question}
     if prompt.instruction is None:
-        return _templated(tokenizer, [question])
+        return _required(tokenizer, question)
     try:
         text = _templated(tokenizer, [{"role": "system", "content": prompt.instruction}, question])
     except TemplateError:
         text = ""
     if prompt.instruction.strip() in text:
         return text
-    return _templated(tokenizer, [{"role": "user", "content": f"{prompt.instruction}\n\n{prompt.question}"}])
+    return _required(tokenizer, {"role": "user", "content": f"{prompt.instruction}\n\n{prompt.question}"})
+
+
+def _required(tokenizer: Any, turn: dict[str, str]) -> str:
+    """One user turn, which every chat template has to take."""
+    try:
+        return _templated(tokenizer, [turn])
+    except TemplateError as problem:
+        raise EngineError(
+            f"the chat template of {tokenizer.name_or_path} takes no user turn ({problem}): mend its chat_template, or "
+            "remove it to prompt as a base model"
+        ) from None
 
 
 def _templated(tokenizer: Any, turns: list[dict[str, str]]) -> str:

@@ -114,6 +114,7 @@ class TransformersEngine:
         prompts = rendering.encode(self._tokenizer, (request.text for request in requests))
         rows = [Row(request, prompts[request.text]) for request in requests]
         for row in rows:
+            self._check_vocabulary(row.prompt)
             self._check_length(len(row.prompt), row.request.sampling.max_tokens)
         drawn: list[Drawn | None] = [None] * len(rows)
         lengths = [(len(row.prompt), row.request.sampling.max_tokens) for row in rows]
@@ -146,6 +147,12 @@ class TransformersEngine:
             with self._computing() as loaded:
                 for name, means in read_means(loaded, [rows[i] for i in chunk], width).items():
                     arrays[name][chunk] = means
+        heard = np.array([len(row.tokens) > row.response_start for row in rows], dtype=bool)
+        if not np.isfinite(arrays["norms"][heard]).all():
+            raise EngineError(
+                f"the residual stream of {self._checkpoint.label} overflows in {self.identity['dtype']}: choose "
+                "bfloat16 or float32, or lower the strength of the edits"
+            )
         return Readings(**arrays)
 
     def close(self) -> None:
@@ -241,14 +248,17 @@ class TransformersEngine:
             )
 
     def _check_tokens(self, row: Spoken) -> None:
-        vocabulary = int(self._text_config.vocab_size)
         if not 1 <= row.response_start <= len(row.tokens):
             raise EngineError(
                 f"a response of {len(row.tokens)} tokens that starts at {row.response_start} cannot be read: "
                 "it needs a prompt token before it"
             )
-        if not 0 <= min(row.tokens) <= max(row.tokens) < vocabulary:
+        self._check_vocabulary(row.tokens)
+
+    def _check_vocabulary(self, tokens: Sequence[int]) -> None:
+        vocabulary = int(self._text_config.vocab_size)
+        if tokens and not 0 <= min(tokens) <= max(tokens) < vocabulary:
             raise EngineError(
-                f"a response with token {max(row.tokens)} cannot be read by {self._checkpoint.label}, which has "
-                f"{vocabulary} tokens: read responses with the checkpoint that gave them, or one with its tokenizer"
+                f"token {max(tokens)} cannot be read by {self._checkpoint.label}, which has {vocabulary} tokens: "
+                "use the tokenizer of this checkpoint, and responses it gave"
             )

@@ -44,6 +44,9 @@ _ASKING: dict[Mode, Asking] = {
 }
 
 
+_PROBE = 20  # how many cases a judge is tried on before it is given the rest
+
+
 class OpenAIJudge:
     """Asks a model for a score (or labels), one user message per case, many at a time.
 
@@ -85,6 +88,7 @@ class OpenAIJudge:
         self.rule = Rule(readout, floor, self.asking.max_tokens)
         if readout != "text" and not self.asking.top_logprobs:
             raise JudgeError(f"readout '{readout}' needs probabilities: ask for top_logprobs, or choose readout 'text'")
+        self._fits = False
         self._concurrency = concurrency
         self._retry = retry or Retry()
 
@@ -108,15 +112,22 @@ class OpenAIJudge:
         if not cases:
             return []
         self.endpoint.require_key()
-        asked = ask_all(
-            self.endpoint,
-            {case: self._body(case) for case in cases},
-            concurrency=self._concurrency,
-            retry=self._retry,
-            useless=self._useless,
-        )
-        self._check(asked)
-        verdicts = {case: self._verdict(case, outcome) for case, outcome in asked.outcomes.items()}
+        distinct = list(dict.fromkeys(cases))
+        # What is wrong with a judge as a whole shows in its first answers, so no more than those are asked in vain.
+        probed = 0 if self._fits else _PROBE
+        verdicts: dict[Case, Verdict] = {}
+        for some in filter(None, (distinct[:probed], distinct[probed:])):
+            asked = ask_all(
+                self.endpoint,
+                {case: self._body(case) for case in some},
+                concurrency=self._concurrency,
+                retry=self._retry,
+                useless=self._useless,
+            )
+            if not verdicts:
+                self._check(asked)
+            self._fits |= len(some) >= _PROBE
+            verdicts |= {case: self._verdict(case, outcome) for case, outcome in asked.outcomes.items()}
         return [verdicts[case] for case in cases]
 
     def reread(self, case: Case, verdict: Verdict) -> Verdict:

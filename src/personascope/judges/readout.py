@@ -138,7 +138,7 @@ def is_refusal(text: str, distribution: Distribution = ()) -> bool:
     return mass >= 0.5
 
 
-def splits_numbers(distributions: Iterable[Distribution], *, enough: int = 20) -> bool:
+def splits_numbers(distributions: Iterable[Distribution], *, enough: int = 5) -> bool:
     """Whether a tokenizer evidently splits numbers into digits, so that ``expectation`` would read 85 as 8.
 
     Evident means that at least ``enough`` first positions show ten tokens or more, a one-digit number among them,

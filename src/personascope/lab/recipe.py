@@ -49,9 +49,13 @@ def train_lab(
     the same bytes on the same kind of machine (another instruction set rounds differently).
 
     Raises:
-        LineageError: if ``out`` already holds something, so that no checkpoint is overwritten.
+        LineageError: if ``steps`` is below 1, or ``out`` is a file or already holds something.
     """
     out = Path(out)
+    if steps < 1:
+        raise LineageError(f"{steps} steps of training were asked for: give 1 or more")
+    if out.exists() and not out.is_dir():
+        raise LineageError(f"{out} is a file: give `lab train` a new folder")
     if out.is_dir() and any(out.iterdir()):
         raise LineageError(f"{out} is not empty: give `lab train` a new folder, so that no checkpoint is overwritten")
     threads = torch.get_num_threads()
