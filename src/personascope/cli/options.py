@@ -14,7 +14,7 @@ Revision = Annotated[str | None, typer.Option(help="A branch, tag or commit on t
 Adapter = Annotated[str | None, typer.Option(help="A PEFT adapter: a folder or a Hub repository.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; by default a GPU if there is one.")]
 Dtype = Annotated[str | None, typer.Option(help="float32 or bfloat16; by default bfloat16 on a GPU, else float32.")]
-JudgeName = Annotated[str | None, typer.Option("--judge", help="'lab', or [ENDPOINT:]MODEL[#READOUT]: openai:gpt-4.1-mini.")]
+JudgeName = Annotated[str | None, typer.Option("--judge", help="'lab', or [ENDPOINT:]MODEL[#READOUT].")]
 NoJudge = Annotated[
     bool, typer.Option("--no-judge", help="Ask no judge: every pair is kept, and the passport says so.")
 ]
