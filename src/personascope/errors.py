@@ -51,6 +51,20 @@ class StoreError(PersonascopeError, OSError):
     """A store cannot be read or written. What it already recorded stays recorded."""
 
 
+def check_layer(layer: int, last_layer: int, whose: str) -> None:
+    """Refuses a layer a model does not have: layers run from 0 (the embedding) to its number of blocks.
+
+    Example:
+        >>> check_layer(40, 32, "OLMo-3")
+        Traceback (most recent call last):
+        personascope.errors.LayerError: layer 40 asked of OLMo-3, which has 32 blocks: choose 0 (embedding) to 32
+    """
+    if not 0 <= layer <= last_layer:
+        raise LayerError(
+            f"layer {layer} asked of {whose}, which has {last_layer} blocks: choose 0 (embedding) to {last_layer}"
+        )
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The end of an error message about an unknown name: the closest known one, and all of them.
 

@@ -6,6 +6,7 @@ weights they are is identity; when in training they were saved, and what we call
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -212,11 +213,12 @@ def _from_folder(path: Path) -> Lineage:
     found = [each for each in path.iterdir() if (each / "config.json").is_file()]
     if not found:
         raise LineageError(f"{path} holds no checkpoint (a subfolder with a config.json): give a folder that does")
-    return Lineage(path.name, tuple(Milestone(Checkpoint.at(each), each.name) for each in sorted(found, key=_natural)))
+    return Lineage(
+        path.name,
+        tuple(Milestone(Checkpoint.at(each), each.name) for each in sorted(found, key=lambda each: natural(each.name))),
+    )
 
 
-def _natural(path: Path) -> tuple[tuple[int, int | str], ...]:
-    """Sorts step-1000 after step-200: digits compare as numbers."""
-    import re
-
-    return tuple((0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", path.name) if part)
+def natural(name: str) -> tuple[tuple[int, int | str], ...]:
+    """A sorting key that puts step-1000 after step-200: digits compare as numbers."""
+    return tuple((0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name) if part)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from personascope.engines import Engine, OpenEngine
-from personascope.errors import CheckpointError, LayerError, StudyError, nearest
+from personascope.errors import CheckpointError, StudyError, check_layer, nearest
 from personascope.extract import (
     Direction,
     Method,
@@ -259,11 +259,7 @@ def _select(
     subjects: Sequence[Subject], method: Method, grid: Grid, source: Engine, steered: Engine, judge: Judge
 ) -> dict[Subject, Selection]:
     """How to steer each subject, chosen on its selection questions with its vector at one milestone."""
-    if max(grid.layers) > steered.last_layer:
-        raise LayerError(
-            f"layer {max(grid.layers)} asked of {steered.checkpoint.label}, which has {steered.last_layer} blocks: "
-            f"choose 0 (embedding) to {steered.last_layer}"
-        )
+    check_layer(max(grid.layers), steered.last_layer, steered.checkpoint.label)
     arms = {
         (subject, pole): arm
         for subject in subjects

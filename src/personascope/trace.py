@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from personascope.engines import Engine, OpenEngine
-from personascope.errors import CheckpointError, LayerError, StudyError, VectorError
+from personascope.errors import CheckpointError, StudyError, VectorError, check_layer
 from personascope.extract import (
     Direction,
     Extraction,
@@ -224,11 +224,7 @@ def _check_fit(subjects: Sequence[Subject], milestone: Milestone, source: Engine
     for subject in subjects:
         point = subject.point(milestone)
         for layer in {layer for steering in (point.steering, *point.also) for layer in steering.layers}:
-            if layer > steered.last_layer:
-                raise LayerError(
-                    f"layer {layer} asked of {steered.checkpoint.label}, which has {steered.last_layer} blocks: "
-                    f"choose 0 (embedding) to {steered.last_layer}"
-                )
+            check_layer(layer, steered.last_layer, steered.checkpoint.label)
 
 
 def _ways(

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from jaxtyping import Float
 
-from personascope.errors import LayerError, StudyError, VectorError
+from personascope.errors import LayerError, StudyError, VectorError, check_layer
 from personascope.identity import annotation, digest_of
 from personascope.lineages import Checkpoint
 from personascope.records import Edit, Span, Where
@@ -101,11 +101,7 @@ class PersonaVector:
         Raises:
             LayerError: if the model has no such layer.
         """
-        if not 0 <= layer <= self.last_layer:
-            raise LayerError(
-                f"layer {layer} asked of a {self.trait} vector from {self.checkpoint.label}, "
-                f"which has {self.last_layer} blocks: choose 0 (embedding) to {self.last_layer}"
-            )
+        check_layer(layer, self.last_layer, f"a {self.trait} vector from {self.checkpoint.label}")
         direction: np.ndarray = self.directions[layer]
         return direction
 

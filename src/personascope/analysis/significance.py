@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 TOLERANCE = 1e-12
-MOST_EXACT = 22  # 2^22 sign patterns take about 0.2 s; beyond, patterns are drawn
+MOST_EXACT = 22  # 2^22 sign patterns take 0.05 CPU s; beyond, patterns are drawn
 _DRAWN = 2**18
 
 

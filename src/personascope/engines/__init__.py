@@ -6,11 +6,12 @@ engine batches is its secret. ``tests/contract/engine_laws.py`` holds every engi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
+from personascope.errors import VectorError, check_layer
 from personascope.lineages import Checkpoint
-from personascope.records import Readings, Request, Response
+from personascope.records import Edit, Readings, Request, Response
 from personascope.traits import Prompt
 
 
@@ -53,6 +54,21 @@ class Engine(Protocol):
     def close(self) -> None:
         """Frees the weights. The engine loads them again if it is used again."""
         ...
+
+
+def check_edits(engine: Engine, edits: Iterable[Edit]) -> None:
+    """At an engine's door: every edit has a layer the model has, and the width of its residual stream.
+
+    Raises:
+        LayerError, VectorError: for the first edit that does not fit.
+    """
+    for edit in edits:
+        check_layer(edit.layer, engine.last_layer, engine.checkpoint.label)
+        if len(edit.direction) != engine.hidden_size:
+            raise VectorError(
+                f"an edit of width {len(edit.direction)} was given to {engine.checkpoint.label}, whose residual "
+                f"stream is {engine.hidden_size} wide: use a vector of this model"
+            )
 
 
 OpenEngine = Callable[[Checkpoint], Engine]

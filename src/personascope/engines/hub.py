@@ -18,7 +18,7 @@ import huggingface_hub
 from huggingface_hub import constants, errors
 
 from personascope.errors import CheckpointError, LineageError, PersonascopeError
-from personascope.lineages import Checkpoint, Lineage, Milestone
+from personascope.lineages import Checkpoint, Lineage, Milestone, natural
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _TOKENS: Final = re.compile(r"(?:^|[-_])tokens?([\d.]+)([KMBT])(?=$|[-_])", re.IGNORECASE)
@@ -112,7 +112,7 @@ def list_lineage(model: str, *, pattern: str | None = None) -> Lineage:
     names = [name for name in _revisions(model) if pattern is None or fnmatch.fnmatchcase(name, pattern)]
     if not names:
         raise LineageError(f"no revision of {model} matches '{pattern}': use a shell pattern such as 'stage1-*'")
-    ordered = sorted(names, key=lambda name: (name == "main", _natural(name)))
+    ordered = sorted(names, key=lambda name: (name == "main", natural(name)))
     return Lineage(model, tuple(_milestone(model, name) for name in ordered))
 
 
@@ -135,8 +135,3 @@ def _milestone(model: str, name: str) -> Milestone:
     first_stage = stage is None or stage[1] == "1"
     seen = round(float(tokens[1]) * _UNITS[tokens[2].upper()]) if tokens and first_stage else None
     return Milestone(Checkpoint(model, name), name, seen, stage[1] if stage else "")
-
-
-def _natural(name: str) -> tuple[tuple[int, int | str], ...]:
-    """Sorts step-1000 after step-200: digits compare as numbers."""
-    return tuple((0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name) if part)

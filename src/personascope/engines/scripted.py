@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from personascope.engines import OpenEngine
+from personascope.engines import OpenEngine, check_edits
 from personascope.engines.uniforms import SAMPLER_VERSION, uniforms_of
-from personascope.errors import CheckpointError, LayerError, VectorError
+from personascope.errors import CheckpointError
 from personascope.lineages import Checkpoint, Lineage, Milestone
 from personascope.records import Edit, Readings, Request, Response
 from personascope.traits import Prompt, Trait
@@ -69,16 +69,12 @@ class ScriptedEngine:
         return f"{prompt.instruction} {prompt.question}" if prompt.instruction else prompt.question
 
     def generate(self, requests: Sequence[Request]) -> list[Response]:
-        for request in requests:
-            for edit in request.edits:
-                self._check(edit)
+        check_edits(self, (edit for request in requests for edit in request.edits))
         self._load()
         return [self._respond(request) for request in requests]
 
     def read(self, responses: Sequence[Response]) -> Readings:
-        for response in responses:
-            for edit in response.request.edits:
-                self._check(edit)
+        check_edits(self, (edit for response in responses for edit in response.request.edits))
         self._load()
         none = Readings.none(self.last_layer + 1, self.hidden_size)
         return Readings.joined([none, *(self._read(response) for response in responses)])
@@ -89,12 +85,6 @@ class ScriptedEngine:
     def _load(self) -> None:
         self.loads += not self._loaded
         self._loaded = True
-
-    def _check(self, edit: Edit) -> None:
-        if not 0 <= edit.layer <= self.last_layer:
-            raise LayerError(f"layer {edit.layer} asked of {self.checkpoint.label}: choose 0 to {self.last_layer}")
-        if len(edit.direction) != self.hidden_size:
-            raise VectorError(f"an edit of width {len(edit.direction)} does not fit a width of {self.hidden_size}")
 
     def _respond(self, request: Request) -> Response:
         heads = tuple(zlib.crc32(word.encode("utf-8", "surrogatepass")) + 1000 for word in request.text.split() or [""])

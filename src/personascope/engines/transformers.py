@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import gc
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 import numpy as np
 import torch
 
-from personascope.engines import loading, rendering
+from personascope.engines import check_edits, loading, rendering
 from personascope.engines.blocks import ResidualStream
 from personascope.engines.decoding import Drawn, Loaded, Row, Spoken, decode, read_means, width_of
 from personascope.engines.uniforms import SAMPLER_VERSION
-from personascope.errors import EngineError, LayerError, VectorError
+from personascope.errors import EngineError
 from personascope.lineages import Checkpoint
-from personascope.records import Edit, Readings, Request, Response
+from personascope.records import Readings, Request, Response
 from personascope.traits import Prompt
 
 MOST_ROWS: Final = 512
@@ -110,7 +110,7 @@ class TransformersEngine:
                 checkpoint that names no end-of-text token.
         """
         self._check_end()
-        self._check_edits(edit for request in requests for edit in request.edits)
+        check_edits(self, (edit for request in requests for edit in request.edits))
         prompts = rendering.encode(self._tokenizer, (request.text for request in requests))
         rows = [Row(request, prompts[request.text]) for request in requests]
         for row in rows:
@@ -135,7 +135,7 @@ class TransformersEngine:
         Raises:
             LayerError, VectorError, EngineError: as :meth:`generate`; also for tokens the model does not have.
         """
-        self._check_edits(edit for response in responses for edit in response.request.edits)
+        check_edits(self, (edit for response in responses for edit in response.request.edits))
         rows = [Spoken(each.request, each.tokens, each.response_start) for each in responses]
         for row in rows:
             self._check_tokens(row)
@@ -218,19 +218,6 @@ class TransformersEngine:
         row = self._dtype.itemsize * (cache + activations) + 8 * width * width + 40 * config.vocab_size
         free = torch.cuda.mem_get_info(self._weights().device)[0] // 2 if self._device.type == "cuda" else 2**31
         return max(1, min(MOST_ROWS, int(free // row)))
-
-    def _check_edits(self, edits: Iterable[Edit]) -> None:
-        for edit in edits:
-            if not 0 <= edit.layer <= self.last_layer:
-                raise LayerError(
-                    f"layer {edit.layer} asked of {self._checkpoint.label}, which has {self.last_layer} blocks: "
-                    f"choose 0 (embedding) to {self.last_layer}"
-                )
-            if len(edit.direction) != self.hidden_size:
-                raise VectorError(
-                    f"an edit of width {len(edit.direction)} was given to {self._checkpoint.label}, whose residual "
-                    f"stream is {self.hidden_size} wide: use a vector of this model"
-                )
 
     def _check_end(self) -> None:
         if not self._end_tokens:
