@@ -47,6 +47,10 @@ class JudgeError(PersonascopeError, RuntimeError):
     """A judge cannot score what it was given."""
 
 
+class PublishedError(PersonascopeError, ValueError):
+    """A folder or a file is not what the published study's layout says it is."""
+
+
 class StoreError(PersonascopeError, OSError):
     """A store cannot be read or written. What it already recorded stays recorded."""
 
