@@ -13,17 +13,16 @@ import pytest
 
 import personascope
 from personascope.cli import app
-from personascope.cli.lab import app as lab_app
 
 SOURCE = Path(personascope.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 VOCABULARY = {"errors", "identity", "files", "traits", "lineages", "records", "vectors"}
-PROTOCOLS = {"engines", "judges"}
+PROTOCOLS = {"engines", "judges", "writers"}
 STORE = {"store", "readings"}
 SCIENCE = {"respond", "extract", "selection", "trace", "studies", "plans"}
-ADAPTERS = ("engines.", "judges.", "endpoints", "calls", "interop")
+ADAPTERS = ("engines.", "judges.", "writers.", "endpoints", "calls", "interop")
 
 LAYERS: list[tuple[str, set[str], tuple[str, ...]]] = [
     # modules, what they may import by name, what by prefix
@@ -34,6 +33,7 @@ LAYERS: list[tuple[str, set[str], tuple[str, ...]]] = [
     ("engines", VOCABULARY | PROTOCOLS, ("engines.",)),
     # The scripted judge and the scripted engine are two halves of one double; opening knows the lab's judge by name.
     ("judges", VOCABULARY | PROTOCOLS | {"endpoints", "calls", "engines.scripted", "lab.judge"}, ("judges.",)),
+    ("writers", VOCABULARY | PROTOCOLS | {"endpoints", "calls"}, ("writers.",)),
     ("endpoints", VOCABULARY | {"endpoints"}, ()),
     ("lab", VOCABULARY | PROTOCOLS, ("lab",)),
     ("interop", VOCABULARY, ("interop",)),
@@ -62,7 +62,7 @@ def layer_of(module: str) -> str | None:
             return layer
     if module in ("endpoints", "calls"):
         return "endpoints"
-    return module.split(".")[0] if module.startswith(("engines.", "judges.")) else None
+    return module.split(".")[0] if module.startswith(("engines.", "judges.", "writers.")) else None
 
 
 def imports_of(text: str, package: str) -> set[str]:
@@ -212,7 +212,8 @@ def parameters_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 def test_functions_take_at_most_seven_parameters():
     """The verbs of the command line are exempt: their parameters are options, each with a help text."""
-    verbs = {each.callback.__name__ for each in (*app.registered_commands, *lab_app.registered_commands)}
+    apps = [app, *(group.typer_instance for group in app.registered_groups)]
+    verbs = {each.callback.__name__ for some in apps for each in some.registered_commands}
     too_many = [
         f"{name_of(path)}.{node.name} takes {count}"
         for path in MODULES
