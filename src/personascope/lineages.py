@@ -1,7 +1,8 @@
 """Lineages: the same model at successive moments of its training.
 
-Owns: :class:`Checkpoint`, :class:`Milestone`, :class:`Lineage` and :func:`load_lineage`. The one law: which
-weights they are is identity; when in training they were saved, and what we call them, is annotation.
+Owns: :class:`Checkpoint`, :class:`Milestone`, :class:`Stage`, :class:`Lineage`, :func:`load_lineage` and
+:func:`tokens_in`. The one law: which weights they are is identity; when in training they were saved, and what we call
+them, is annotation.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import ClassVar
 
@@ -72,12 +74,31 @@ class Milestone:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A stretch of training whose revisions are named by their step: enough to count the tokens of any of them.
+
+    ``begins`` is what a revision's name has before the step. ``tokens_before`` had been seen when the stage began.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    name: str
+    begins: str
+    tokens_before: int
+    tokens_per_step: int
+
+
+@dataclass(frozen=True)
 class Lineage:
-    """Ordered milestones, and the post-trained models that grew out of the last one (``targets``)."""
+    """Ordered milestones, and the post-trained models that grew out of the last one (``targets``).
+
+    ``stages`` say how many tokens the revisions that are not listed had seen.
+    """
 
     name: str
     milestones: tuple[Milestone, ...]
     targets: tuple[Milestone, ...] = field(default=())
+    stages: tuple[Stage, ...] = annotation(())
 
     def __post_init__(self) -> None:
         if not self.milestones:
@@ -124,6 +145,27 @@ class Lineage:
                 raise LineageError(f"milestone '{label}' is not in lineage '{self.name}'; {nearest(label, known)}")
         return self._keeping(tuple(m for m in self.milestones if m.label in labels))
 
+    def at(self, revision: str) -> Milestone:
+        """The milestone of any revision of the model, listed or not.
+
+        The tokens of one that is not listed come from its name where the name says them, else from its stage's steps;
+        they are ``None`` where neither does.
+
+        Example:
+            >>> load_lineage("olmo-3-7b").at("stage2-step1000").tokens_seen
+            5932062867456
+        """
+        for milestone in self.milestones:
+            if revision in (milestone.checkpoint.revision, milestone.label):
+                return milestone
+        checkpoint = Checkpoint(self.milestones[-1].checkpoint.model, revision)
+        for stage in self.stages:
+            step = revision.removeprefix(stage.begins)
+            if step != revision and step.isdecimal():
+                tokens = stage.tokens_before + int(step) * stage.tokens_per_step
+                return Milestone(checkpoint, revision, tokens, stage.name)
+        return Milestone(checkpoint, revision, tokens_in(revision))
+
     def target(self, label: str) -> Milestone:
         """One of the post-trained models."""
         for milestone in self.targets:
@@ -159,6 +201,7 @@ class _LineageFile:
     milestones: tuple[_Entry, ...]
     model: str = ""
     targets: tuple[_Entry, ...] = ()
+    stages: tuple[Stage, ...] = ()
     about: str = ""
 
 
@@ -192,6 +235,7 @@ def _from_file(path: Path) -> Lineage:
         file.name,
         tuple(_milestone(entry, file, path.parent) for entry in file.milestones),
         tuple(_milestone(entry, file, path.parent) for entry in file.targets),
+        file.stages,
     )
 
 
@@ -217,6 +261,23 @@ def _from_folder(path: Path) -> Lineage:
         path.name,
         tuple(Milestone(Checkpoint.at(each), each.name) for each in sorted(found, key=lambda each: natural(each.name))),
     )
+
+
+_COUNTED = re.compile(r"tokens(\d+(?:\.\d+)?)([KMBT])(?![A-Za-z0-9])")
+_UNITS = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+
+
+def tokens_in(name: str) -> int | None:
+    """The tokens seen that a revision's name says, ``None`` if it says none.
+
+    Example:
+        >>> tokens_in("step2627139-tokens15T")
+        15000000000000
+        >>> tokens_in("stage1-step3000") is None
+        True
+    """
+    found = _COUNTED.search(name)
+    return round(Fraction(found[1]) * _UNITS[found[2]]) if found else None
 
 
 def natural(name: str) -> tuple[tuple[int, int | str], ...]:
