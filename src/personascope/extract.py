@@ -128,7 +128,7 @@ def residual_norms(engine: Engine, responses: Sequence[Response]) -> Float[np.nd
 
     Empty responses do not count; NaN if all are empty.
     """
-    heard = [response for response in responses if response.length]
+    heard = [response for response in responses if not response.empty]
     if not heard:
         return np.full(engine.last_layer + 1, np.nan)
     norms: np.ndarray = engine.read(heard).norms.astype(np.float64).mean(axis=0)

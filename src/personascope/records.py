@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Float
 
-from personascope.errors import StudyError, VectorError
+from personascope.errors import EngineError, StudyError, VectorError
 from personascope.identity import annotation, digest_of
 from personascope.traits import Rubric
 
@@ -87,12 +87,25 @@ class Edit:
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What one response depends on, beside the engine that gives it: the key of a response."""
+    """What one response depends on, beside the engine that gives it: the key of a response.
+
+    ``sampling`` is ``None`` for a response that others drew in a way they did not publish: it can be read, and not be
+    asked for again.
+    """
 
     text: str
-    sampling: Sampling
+    sampling: Sampling | None
     draw: int = 0
     edits: tuple[Edit, ...] = ()
+
+    @property
+    def drawn_with(self) -> Sampling:
+        """``sampling``; an :class:`EngineError` where it is not known."""
+        if self.sampling is None:
+            raise EngineError(
+                f"an answer was asked to {self.text[:40]!r}, and how it is to be drawn is not known: give a sampling"
+            )
+        return self.sampling
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,19 +114,53 @@ class Response:
 
     ``tokens`` holds no end-of-text token; ``finish`` says whether the model ended (``"stop"``) or ran out of
     tokens (``"length"``). An empty response has ``len(tokens) == response_start``.
+
+    Of a response that others published (``source`` says where) less is known: ``tokens`` and ``response_start`` are
+    ``None`` where only its text is, until an engine encodes it; ``text`` is ``None`` too where it was not published.
     """
 
     request: Request
-    tokens: tuple[int, ...]
-    response_start: int
-    text: str
-    finish: Literal["stop", "length"]
+    tokens: tuple[int, ...] | None
+    response_start: int | None
+    text: str | None
+    finish: Literal["stop", "length", "unknown"]
     key: str = annotation("")
+    source: str = annotation("")
+
+    @property
+    def spoken(self) -> tuple[tuple[int, ...], int]:
+        """``tokens`` and ``response_start``; an :class:`EngineError` where they are not known."""
+        if self.tokens is None or self.response_start is None:
+            raise EngineError(
+                f"the tokens of {self.source or 'a response'} were asked for, and only its text is known: "
+                "let an engine of its checkpoint encode it"
+            )
+        return self.tokens, self.response_start
+
+    def as_spoken(self, prompt: tuple[int, ...], answer: tuple[int, ...]) -> Response:
+        """The same response with its tokens, which an engine knows."""
+        return replace(self, tokens=prompt + answer, response_start=len(prompt))
+
+    @property
+    def words(self) -> str:
+        """``text``; an :class:`EngineError` that names the source where it was not published."""
+        if self.text is None:
+            raise EngineError(
+                f"the text of {self.source or 'a response'} was asked for, which was not published: only its verdicts "
+                "are known; choose a file with an answer column"
+            )
+        return self.text
 
     @property
     def length(self) -> int:
-        """How many tokens the response has."""
-        return len(self.tokens) - self.response_start
+        """How many tokens the response has; an error where only its text is known."""
+        tokens, start = self.spoken
+        return len(tokens) - start
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was said. A response whose words are not known counts as said: it was judged."""
+        return self.text == "" if self.tokens is None else self.length == 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,7 +274,7 @@ class Bar:
 
     def fault(self, pair: Pair) -> str:
         """Why a pair does not clear the bar, in the order the bar is applied; empty if it does."""
-        if not pair.positive.response.length or not pair.negative.response.length:
+        if pair.positive.response.empty or pair.negative.response.empty:
             return "empty"
         asked = [each.trait for each in (pair.positive, pair.negative) if self.trait is not None]
         asked += [each.coherence for each in (pair.positive, pair.negative) if self.coherence is not None]

@@ -65,6 +65,10 @@ class RememberingEngine:
             self._rendered[prompt] = self._unrecorded[prompt] = self.engine.render(prompt)
         return self._rendered[prompt]
 
+    def encode(self, responses: Sequence[Response]) -> list[Response]:
+        """The same responses with their tokens; the engine is needed only where one has none."""
+        return list(responses) if all(each.tokens is not None for each in responses) else self.engine.encode(responses)
+
     def generate(self, requests: Sequence[Request]) -> list[Response]:
         """One response per request: those recorded from the store, the others asked for and recorded in chunks."""
         giver = self._giver()
@@ -91,21 +95,15 @@ class RememberingEngine:
         """Readings from the disposable folder where they are there, else from the engine, and then kept there."""
         if not responses:
             return Readings.none(self.last_layer + 1, self.hidden_size)
+        responses = self.encode(responses)  # what was read is tokens, however they became known
+        questions = [dict(zip(("tokens", "response_start"), each.spoken, strict=True)) for each in responses]
         keys = [
-            key_of(
-                "reading",
-                {
-                    **self._giver(),
-                    "tokens": response.tokens,
-                    "response_start": response.response_start,
-                    "edits": response.request.edits,
-                },
-            )
-            for response in responses
+            key_of("reading", {**self._giver(), **question, "edits": each.request.edits})
+            for question, each in zip(questions, responses, strict=True)
         ]
         known = self.store.readings.lookup(keys)
         missing = {key: each for key, each in zip(keys, responses, strict=True) if key not in known}
-        for some in chunked(sorted(missing.items(), key=lambda item: (len(item[1].tokens), item[0])), self._chunk):
+        for some in chunked(sorted(missing.items(), key=lambda item: (len(item[1].spoken[0]), item[0])), self._chunk):
             fresh = self.engine.read([response for _, response in some])
             self.store.keep_readings([key for key, _ in some], fresh)
             known |= {key: fresh.row(place) for place, (key, _) in enumerate(some)}
@@ -190,6 +188,9 @@ class RecordedEngine:
     def generate(self, requests: Sequence[Request]) -> list[Response]:
         raise self._lacking(f"{len(requests)} responses")
 
+    def encode(self, responses: Sequence[Response]) -> list[Response]:
+        raise self._lacking(f"the tokens of {len(responses)} responses")
+
     def read(self, responses: Sequence[Response]) -> Readings:
         raise self._lacking(f"the readings of {len(responses)} responses")
 
@@ -230,7 +231,8 @@ def _response_value(response: Response) -> dict[str, Any]:
 
 
 def _response(value: Mapping[str, Any], request: Request, key: str) -> Response:
-    return Response(request, tuple(value["tokens"]), value["response_start"], value["text"], value["finish"], key=key)
+    tokens = None if value["tokens"] is None else tuple(value["tokens"])
+    return Response(request, tokens, value["response_start"], value["text"], value["finish"], key=key)
 
 
 def _verdict_value(verdict: Verdict) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def _question(arm: Arm, place: int) -> str:
 def _score(rows: list[tuple[Arm, int, Response]], judge: Judge | None) -> list[Verdict]:
     """The trait and the coherence verdict of each row, one after the other."""
     cases = [
-        Case(rubric, _question(arm, place), response.text)
+        Case(rubric, _question(arm, place), response.words)
         for arm, place, response in rows
         for rubric in (arm.trait.rubric, arm.trait.coherence)
     ]

@@ -26,7 +26,7 @@ import numpy as np
 import pytest
 
 from personascope.engines import Engine, OpenEngine
-from personascope.errors import LayerError, VectorError
+from personascope.errors import EngineError, LayerError, VectorError
 from personascope.lineages import Checkpoint
 from personascope.records import Edit, Readings, Request, Response, Sampling
 from personascope.traits import Prompt
@@ -81,6 +81,11 @@ def prompts_of(engine: Engine) -> list[str]:
 def edited(response: Response, *edits: Edit) -> Response:
     """The same tokens, to be read under other edits."""
     return replace(response, request=replace(response.request, edits=edits))
+
+
+def written(response: Response, *, text: str | None = None) -> Response:
+    """The response as others publish it: prompt and text, and no token."""
+    return replace(response, tokens=None, response_start=None, text=response.text if text is None else text)
 
 
 def a_mixed_batch(engine: Engine) -> list[Request]:
@@ -285,6 +290,50 @@ class EngineLaws:
         assert np.isnan(readings.norms).all(), "an empty response has no norm"
         for span in ("prompt", "last_prompt"):
             np.testing.assert_allclose(readings.span(span), full.span(span), rtol=1e-3, atol=1e-4)
+
+    def test_a_response_known_by_its_text_gets_the_boundary_that_generation_counts(
+        self, engine: Engine, answers: Sequence[Response]
+    ) -> None:
+        """A published answer has no tokens. Prompt and answer are encoded apart, so no merge moves the boundary."""
+        followed = [written(each, text=text) for each in answers for text in ("Who?", "", "le", " A morning, slowly.")]
+        for response, original in zip(engine.encode(followed), np.repeat(np.array(answers, object), 4), strict=True):
+            start = original.response_start
+            assert response.response_start == start, "the boundary is that of the prompt when it was generated from"
+            assert response.tokens[:start] == original.tokens[:start], "a prompt is encoded as generation does it"
+        apart = {each.text: set() for each in followed}
+        for each in engine.encode(followed):
+            apart[each.text].add(each.tokens[each.response_start :])
+        assert all(len(said) == 1 for said in apart.values()), "an answer's tokens depend on the prompt before it"
+        assert apart[""] == {()}, "an answer without text has no token, whatever a tokenizer would put before it"
+
+    def test_a_response_known_by_its_text_reads_as_the_one_with_its_tokens(
+        self, engine: Engine, answers: Sequence[Response]
+    ) -> None:
+        edit = Edit(direction(engine), engine.last_layer, "response")
+        for edits in ((), (edit,)):
+            spoken = [edited(each, *edits) for each in (*answers, *engine.encode([written(answers[0], text="Who?")]))]
+            again = engine.encode([written(each) for each in spoken])
+            round_trip = [index for index, each in enumerate(again) if each.tokens == spoken[index].tokens]
+            assert len(answers) in round_trip, (
+                "a plain word, encoded, written down and encoded again, is another"
+            )
+            kept = [spoken[index] for index in round_trip]
+            with_tokens, from_text = engine.read(kept), engine.read([written(each) for each in kept])
+            for name in (*SPANS, "norms"):
+                np.testing.assert_array_equal(getattr(with_tokens, name), getattr(from_text, name), err_msg=name)
+        assert engine.encode(answers) == list(answers), "a response that has its tokens keeps them, and stays itself"
+
+    def test_a_response_of_which_not_even_the_text_is_known_is_refused_by_its_source(
+        self, engine: Engine, answers: Sequence[Response]
+    ) -> None:
+        unseen = replace(written(answers[0]), text=None, source="responses/answers.csv:7")
+        for ask in (engine.encode, engine.read):
+            with pytest.raises(EngineError, match=r"responses/answers\.csv:7"):
+                ask([answers[1], unseen])
+
+    def test_a_request_nobody_knows_how_to_draw_is_refused(self, engine: Engine) -> None:
+        with pytest.raises(EngineError, match="how it is to be drawn is not known"):
+            engine.generate([Request(QUESTIONS[0], greedy()), Request(QUESTIONS[1], None)])
 
     def test_the_mean_norm_is_that_of_single_tokens(self, engine: Engine, answers: Sequence[Response]) -> None:
         one = [replace(each, tokens=each.tokens[: each.response_start + 1]) for each in answers if each.length]

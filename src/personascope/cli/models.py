@@ -198,7 +198,7 @@ def steer(
         plain = respond_to(engine, asked, sampling=sampling)
         steered = respond_to(engine, asked, sampling=sampling, edits=edits)
     rows = [
-        {"prompt": asked[place // draws].question, "plain": before.text, "steered": after.text}
+        {"prompt": asked[place // draws].question, "plain": before.words, "steered": after.words}
         for place, (before, after) in enumerate(zip(plain, steered, strict=True))
     ]
     if as_json:

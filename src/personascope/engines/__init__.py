@@ -47,8 +47,22 @@ class Engine(Protocol):
         """One response per request, in order. Requests may differ in text, sampling, draw and edits."""
         ...
 
+    def encode(self, responses: Sequence[Response]) -> list[Response]:
+        """The same responses, each with its tokens: needs the tokenizer, no weights.
+
+        One that has tokens keeps them. Of one that has only its text, the prompt is encoded as :meth:`generate` does
+        it and the text apart from it, so that the boundary is a count of tokens and never found again.
+
+        Raises:
+            EngineError: for a response whose text is not known either.
+        """
+        ...
+
     def read(self, responses: Sequence[Response]) -> Readings:
-        """Mean activations of each response, under the edits of its own request. One row per response."""
+        """Mean activations of each response, under the edits of its own request. One row per response.
+
+        Responses without tokens are encoded first.
+        """
         ...
 
     def close(self) -> None:

@@ -71,7 +71,7 @@ def width_of(length: int) -> int:
 def decode(loaded: Loaded, rows: Sequence[Row], width: int) -> list[Drawn]:
     """The response tokens of each row, without the token that ended it, and how it ended."""
     filled = [*rows, *[rows[0]] * (FEWEST_ROWS - len(rows))]
-    limits = np.array([row.request.sampling.max_tokens for row in filled])
+    limits = np.array([row.request.drawn_with.max_tokens for row in filled])
     limits[len(rows) :] = 0
     batch = _Batch(loaded, filled, width, longest=int(limits.max()))
     drawn = np.zeros((len(filled), batch.longest), dtype=np.int64)
@@ -118,7 +118,7 @@ class _Batch:
         self._lengths = torch.tensor([len(row.prompt) for row in rows])
         # A done row may be carried along for a while, and must not go to positions beyond what it asked for: some
         # models scale all rows by the furthest position of the batch.
-        self._furthest = self._lengths + torch.tensor([row.request.sampling.max_tokens - 1 for row in rows])
+        self._furthest = self._lengths + torch.tensor([row.request.drawn_with.max_tokens - 1 for row in rows])
         self._tokens = torch.zeros((len(rows), width), dtype=torch.long)
         for row, each in enumerate(rows):
             self._tokens[row, width - len(each.prompt) :] = torch.tensor(each.prompt)
@@ -130,7 +130,7 @@ class _Batch:
         self._shifts = Shifts([row.request.edits for row in rows], hidden_size=loaded.hidden_size, dtype=loaded.dtype)
         self._onward = self._shifts.onward(self.held, device)
         uniforms = [uniforms_of(row.request) for row in rows]
-        samplings, prompts = [row.request.sampling for row in rows], [row.prompt for row in rows]
+        samplings, prompts = [row.request.drawn_with for row in rows], [row.prompt for row in rows]
         self.sampler = Sampler(samplings, uniforms, prompts, device=device)
 
     def begin(self) -> Float[torch.Tensor, "row token"]:

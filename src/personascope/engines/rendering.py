@@ -93,13 +93,27 @@ def encode(tokenizer: Any, texts: Iterable[str]) -> dict[str, tuple[int, ...]]:
 
 
 def _encoded(tokenizer: Any, text: str) -> tuple[int, ...]:
-    clean = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    clean = _clean(text)
     bos = tokenizer.bos_token
     begun = bool(bos) and clean.startswith(bos)
     ids = tokenizer(clean, add_special_tokens=not begun, verbose=False)["input_ids"]
     if not begun and ids and ids[-1] == tokenizer.eos_token_id and not clean.endswith(tokenizer.eos_token):
         ids = ids[:-1]
     return tuple(int(each) for each in ids)
+
+
+def _clean(text: str) -> str:
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def encode_answers(tokenizer: Any, texts: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """The tokens of each distinct text that follows a prompt: as it stands, with no token put before or after it."""
+    return {
+        text: tuple(int(each) for each in tokenizer(_clean(text), add_special_tokens=False, verbose=False)["input_ids"])
+        if text
+        else ()
+        for text in dict.fromkeys(texts)
+    }
 
 
 def decode(tokenizer: Any, responses: Sequence[Sequence[int]]) -> list[str]:

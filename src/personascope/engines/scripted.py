@@ -73,11 +73,21 @@ class ScriptedEngine:
         self._load()
         return [self._respond(request) for request in requests]
 
+    def encode(self, responses: Sequence[Response]) -> list[Response]:
+        """The same responses with their tokens; a word this model cannot say has one as it would in a prompt."""
+        return [
+            each.as_spoken(_heads(each.request.text), tuple(map(self._token, each.words.split())))
+            if each.tokens is None
+            else each
+            for each in responses
+        ]
+
     def read(self, responses: Sequence[Response]) -> Readings:
         check_edits(self, (edit for response in responses for edit in response.request.edits))
+        encoded = self.encode(responses)
         self._load()
         none = Readings.none(self.last_layer + 1, self.hidden_size)
-        return Readings.joined([none, *(self._read(response) for response in responses)])
+        return Readings.joined([none, *map(self._read, encoded)])
 
     def close(self) -> None:
         self._loaded = False
@@ -87,12 +97,12 @@ class ScriptedEngine:
         self._loaded = True
 
     def _respond(self, request: Request) -> Response:
-        heads = tuple(zlib.crc32(word.encode("utf-8", "surrogatepass")) + 1000 for word in request.text.split() or [""])
+        heads = _heads(request.text)
         shares = np.cumsum(self._shares(request))
         said: list[int] = []
         finish = "length"
         for uniform in uniforms_of(request):
-            place = 0.5 if request.sampling.temperature == 0 else uniform
+            place = 0.5 if request.drawn_with.temperature == 0 else uniform
             token = int(np.searchsorted(shares, place * shares[-1], side="right"))
             if token == len(self._words):
                 finish = "stop"
@@ -100,6 +110,9 @@ class ScriptedEngine:
             said.append(token)
         text = " ".join(self._words[token] for token in said)
         return Response(request, heads + tuple(said), len(heads), text, "stop" if finish == "stop" else "length")
+
+    def _token(self, word: str) -> int:
+        return self._words.index(word) if word in self._words else _heads(word)[0]
 
     def _shares(self, request: Request) -> Float[np.ndarray, "word"]:
         """The probability of every word, and last of the end."""
@@ -119,7 +132,7 @@ class ScriptedEngine:
         return -2.2 + self.maturity * (obeyed + _GAIN * pushed)
 
     def _read(self, response: Response) -> Readings:
-        start = response.response_start
+        _, start = response.spoken
         stream = np.stack([self._stream(response, layer) for layer in range(self.last_layer + 1)])
         means = [_mean(stream[:, part]) for part in (slice(start, None), slice(0, start), slice(start - 1, start))]
         norms = _mean(np.linalg.norm(stream[:, start:], axis=2)[:, :, None])[:, 0]
@@ -128,11 +141,12 @@ class ScriptedEngine:
 
     def _stream(self, response: Response, layer: int) -> Float[np.ndarray, "token hidden"]:
         """The residual stream after a layer: the words, what trait words push, and the edits made so far."""
-        stream = _WORD * np.stack([_drawn(f"word {token}", self.hidden_size) for token in response.tokens])
+        tokens, start = response.spoken
+        stream = _WORD * np.stack([_drawn(f"word {token}", self.hidden_size) for token in tokens])
         for place, trait in enumerate(self._traits):
-            carrying = np.array([token == place for token in response.tokens])
+            carrying = np.array([token == place for token in tokens])
             stream[carrying] += _PUSH * layer / self.last_layer * self.planted(trait.name)
-        first = response.response_start - 1
+        first = start - 1
         for edit in response.request.edits:
             if edit.layer <= layer:
                 rows = {"response": slice(first, None), "prompt": slice(0, first + 1), "all": slice(None)}[edit.where]
@@ -159,6 +173,11 @@ def scripted_lineage(
         return opened[checkpoint]
 
     return Lineage(name, milestones), open_engine
+
+
+def _heads(text: str) -> tuple[int, ...]:
+    """The tokens of a prompt: a number of its own for every word."""
+    return tuple(zlib.crc32(word.encode("utf-8", "surrogatepass")) + 1000 for word in text.split() or [""])
 
 
 def _mean(rows: Float[np.ndarray, "layer token hidden"]) -> Float[np.ndarray, "layer hidden"]:

@@ -115,9 +115,9 @@ class TransformersEngine:
         rows = [Row(request, prompts[request.text]) for request in requests]
         for row in rows:
             self._check_vocabulary(row.prompt)
-            self._check_length(len(row.prompt), row.request.sampling.max_tokens)
+            self._check_length(len(row.prompt), row.request.drawn_with.max_tokens)
         drawn: list[Drawn | None] = [None] * len(rows)
-        lengths = [(len(row.prompt), row.request.sampling.max_tokens) for row in rows]
+        lengths = [(len(row.prompt), row.request.drawn_with.max_tokens) for row in rows]
         for chunk, width in self._chunks(lengths):
             with self._computing() as loaded:
                 for index, answer in zip(chunk, decode(loaded, [rows[i] for i in chunk], width), strict=True):
@@ -129,14 +129,29 @@ class TransformersEngine:
             for row, (tokens, finish), text in zip(rows, answers, texts, strict=True)
         ]
 
+    def encode(self, responses: Sequence[Response]) -> list[Response]:
+        """The same responses, each with its tokens; prompt and answer are encoded apart.
+
+        Raises:
+            EngineError: for a response without text, or a prompt without tokens.
+        """
+        written = [each for each in responses if each.tokens is None]
+        answers = rendering.encode_answers(self._tokenizer, (each.words for each in written))
+        prompts = rendering.encode(self._tokenizer, (each.request.text for each in written))
+        return [
+            each.as_spoken(prompts[each.request.text], answers[each.words]) if each.tokens is None else each
+            for each in responses
+        ]
+
     def read(self, responses: Sequence[Response]) -> Readings:
         """Mean activations of each response under the edits of its own request, one row per response.
 
         Raises:
-            LayerError, VectorError, EngineError: as :meth:`generate`; also for tokens the model does not have.
+            LayerError, VectorError, EngineError: as :meth:`generate` and :meth:`encode`; also for tokens the model does
+                not have.
         """
         check_edits(self, (edit for response in responses for edit in response.request.edits))
-        rows = [Spoken(each.request, each.tokens, each.response_start) for each in responses]
+        rows = [Spoken(each.request, *each.spoken) for each in self.encode(responses)]
         for row in rows:
             self._check_tokens(row)
             self._check_length(len(row.tokens), 0)

@@ -24,7 +24,7 @@ def uniforms_of(request: Request) -> Float[np.ndarray, "step"]:
 
     The key is the first 128 bits of the sha256 of (text, draw, seed); a double is the upper 53 bits of a raw word.
     """
-    named = json.dumps([request.text, request.draw, request.sampling.seed], separators=(",", ":"))
+    named = json.dumps([request.text, request.draw, request.drawn_with.seed], separators=(",", ":"))
     key = int.from_bytes(hashlib.sha256(named.encode("ascii")).digest()[:16], "little")
-    raw = np.random.Philox(key=key).random_raw(request.sampling.max_tokens)
+    raw = np.random.Philox(key=key).random_raw(request.drawn_with.max_tokens)
     return (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53
