@@ -314,9 +314,7 @@ class EngineLaws:
             spoken = [edited(each, *edits) for each in (*answers, *engine.encode([written(answers[0], text="Who?")]))]
             again = engine.encode([written(each) for each in spoken])
             round_trip = [index for index, each in enumerate(again) if each.tokens == spoken[index].tokens]
-            assert len(answers) in round_trip, (
-                "a plain word, encoded, written down and encoded again, is another"
-            )
+            assert len(answers) in round_trip, "a plain word, encoded, written down and encoded again, is another"
             kept = [spoken[index] for index in round_trip]
             with_tokens, from_text = engine.read(kept), engine.read([written(each) for each in kept])
             for name in (*SPANS, "norms"):
