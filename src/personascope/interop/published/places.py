@@ -44,7 +44,7 @@ def revisions_of(files: Iterable[str]) -> dict[str, set[str]]:
 def lineage_of(model: str, revisions: Collection[str], targets: Collection[str] = ()) -> Lineage:
     """A model's revisions in order of training: by tokens, those of unknown age first and by name, ``main`` at the end.
 
-    ``targets`` are other model folders; those that the bundled lineage says grew out of the model become its targets.
+    ``targets`` are the models its vectors were transferred to; those the bundled lineage knows are labelled as it does.
     """
     milestones = [place_of(model, revision) for revision in revisions or ("main",)]
 
@@ -54,7 +54,9 @@ def lineage_of(model: str, revisions: Collection[str], targets: Collection[str] 
         return float("inf") if last and tokens < 0 else tokens, last, natural(milestone.label)
 
     known = _bundled_of(model)
-    grown = [each for each in known.targets if _last_name(each) in {name.lower() for name in targets}] if known else []
+    listed = {_last_name(each): each for each in (known.targets if known else ())}
+    grown = [each for name, each in listed.items() if name in {target.lower() for target in targets}]
+    grown += [Milestone(Checkpoint(name), name) for name in sorted(targets) if name.lower() not in listed]
     return Lineage(model, tuple(sorted(milestones, key=order)), tuple(grown))
 
 

@@ -83,7 +83,7 @@ class Published:
         return places.models_of(self._files)
 
     def lineage(self, model: str) -> Lineage:
-        """The revisions of a model that the repository holds, in order of training, and the models grown from it."""
+        """The revisions of a model that the repository holds, in order of training, and those it was transferred to."""
         return self._lineages(model)
 
     def place(self, model: str, revision: str) -> Milestone:
@@ -92,11 +92,12 @@ class Published:
 
     @functools.cached_property
     def _lineages(self) -> Callable[[str], Lineage]:
-        seen = places.revisions_of(self._files)
+        seen, targets = places.revisions_of(self._files), dict[str, set[str]]()
         for each in self.results():
-            if {"extract_revision"} <= set(each.rows):
-                seen.setdefault(each.model, set()).update(each.rows["extract_revision"])
-        return functools.cache(lambda model: places.lineage_of(model, seen.get(model, set()), self.models))
+            for name, held in (("extract_revision", seen), ("eval_model_name", targets)):
+                if name in each.rows:
+                    held.setdefault(each.model, set()).update(set(each.rows[name]) - {""})
+        return functools.cache(lambda model: places.lineage_of(model, seen.get(model, ()), targets.get(model, ())))
 
     # Answers.
 

@@ -7,6 +7,7 @@ has a row as well, with its reason; and a file is data that is never executed.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,9 @@ def load_vector(path: Path, file: str) -> PersonaVector:
     checkpoint = place_of(about["model"], about["revision"]).checkpoint
     span: Span = next(each for each in _SPANS.values() if each == about["span"])
     try:
-        return load_pt(path, trait=about["trait"], form=about["form"], checkpoint=checkpoint, span=span)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of pickles that it then refuses
+            return load_pt(path, trait=about["trait"], form=about["form"], checkpoint=checkpoint, span=span)
     except VectorError as problem:
         raise PublishedError(str(problem)) from None
 
