@@ -1,7 +1,8 @@
 """Is an effect more than chance? Exact tests and intervals over paired questions.
 
-Owns: :func:`sign_flip` and its Monte Carlo stand-in for many pairs. The one law: everything is counted over the same
-enumeration of sign patterns, so a p-value and an interval agree (but for effects below the tolerance).
+Owns: :func:`sign_flip`, its Monte Carlo stand-in for many pairs, and :func:`sign_flip_p`. The one law: everything is
+counted over the same enumeration of sign patterns, so a p-value and an interval agree (but for effects below the
+tolerance).
 
 The test (tracing study §2.2): if steering does nothing, each question's difference is as likely negative as positive.
 Of all 2^n sign patterns, p is the share whose mean is at least as extreme as the one observed, with a tolerance of
@@ -64,6 +65,35 @@ def sign_flip(differences: Float[np.ndarray, "pair"], *, level: float = 0.95, se
     greater = float(np.count_nonzero(flipped <= slack / 2)) / len(flipped)
     low, high = _interval(flipped, sizes, level)
     return SignFlip(len(values), mean, two_sided, greater, low, high, exact)
+
+
+def sign_flip_p(differences: Float[np.ndarray, "pair"]) -> tuple[float, float]:
+    """The two p-values of :func:`sign_flip` alone, two-sided and greater, in a hundredth of its time.
+
+    The patterns are the same and all of them count, but they are not written out: every subset is one of the first half
+    of the pairs beside one of the second, and such pairs of sums are counted by bisection.
+
+    Example:
+        >>> sign_flip_p(np.ones(10)) == (2**-9, 2**-10)
+        True
+    """
+    values = np.asarray(differences, dtype=np.float64)
+    values = values[~np.isnan(values)]
+    if len(values) == 0 or len(values) > MOST_EXACT:
+        test = sign_flip(values)
+        return test.p_two_sided, test.p_greater
+    first, _ = _flipped_sums(values[: len(values) // 2])
+    second = np.sort(_flipped_sums(values[len(values) // 2 :])[0])
+    total, patterns = float(values.sum()), len(first) * len(second)
+    slack = len(values) * TOLERANCE
+
+    def at_most(sum_: float) -> int:
+        return int(np.searchsorted(second, sum_ - first, side="right").sum())
+
+    below = int(np.searchsorted(second, (total + abs(total) - slack) / 2 - first, side="left").sum())
+    extreme = at_most((total - abs(total) + slack) / 2) + patterns - below
+    two_sided = 1.0 if abs(total) <= slack else extreme / patterns
+    return two_sided, at_most(slack / 2) / patterns
 
 
 def _flipped_sums(
