@@ -1,0 +1,1 @@
+"""What is made of the published study: its check, its audit, its figures, and its import into a store."""
