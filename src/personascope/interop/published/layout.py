@@ -54,6 +54,17 @@ class Place:
     extended: bool = False
 
 
+def is_results(file: str) -> bool:
+    """Whether a file is a table of results with p-values, or calls itself one.
+
+    Example:
+        >>> is_results("results/M/grid/combined_significance.csv"), is_results("results/M/grid/combined.csv")
+        (True, False)
+    """
+    name = file.rsplit("/", 1)[-1]
+    return file.startswith("results/") and name.startswith("combined") and "significance" in name
+
+
 def trait_of(column: str) -> tuple[str, str]:
     """The trait and the form that a published trait column names.
 

@@ -17,7 +17,15 @@ import pandas as pd
 
 from personascope.errors import PersonascopeError, PublishedError
 from personascope.interop.published import places, tables, vectors
-from personascope.interop.published.layout import PLACES, RESPONSES, TRAIT_SETS, VECTORS, response_place, trait_of
+from personascope.interop.published.layout import (
+    PLACES,
+    RESPONSES,
+    TRAIT_SETS,
+    VECTORS,
+    is_results,
+    response_place,
+    trait_of,
+)
 from personascope.interop.published.reading import answers_in, read_header, read_rows, trait_column
 from personascope.interop.published.tables import FacetFile, ResultsFile
 from personascope.lineages import Lineage, Milestone
@@ -158,12 +166,11 @@ class Published:
 
     def results(self) -> list[ResultsFile]:
         """Every ``combined_significance.csv``."""
-        return self._results("combined_significance.csv", lambda name: name == "combined_significance.csv")
+        return self._results("results", lambda file: file.endswith("/combined_significance.csv"))
 
     def other_results(self) -> list[ResultsFile]:
         """Tables beside them that call themselves significance as well."""
-        other = "combined_significance.csv"
-        return self._results("other", lambda n: n.startswith("combined") and "significance" in n and n != other)
+        return self._results("other", lambda f: is_results(f) and not f.endswith("/combined_significance.csv"))
 
     def combined(self) -> list[ResultsFile]:
         """Every ``combined.csv`` of a grid, which has the milestones without a vector as well."""
@@ -174,7 +181,7 @@ class Published:
         return [each for each in self._all_combined() if each.kind == "control"]
 
     def _all_combined(self) -> list[ResultsFile]:
-        return self._results("combined.csv", lambda name: name == "combined.csv")
+        return self._results("combined", lambda file: file.endswith("/combined.csv"))
 
     def cosines(self) -> list[ResultsFile]:
         """Every published table of cosines between vectors."""
@@ -182,7 +189,7 @@ class Published:
         return self._kept("cosines", lambda: self._each(files, tables.cosine_file))
 
     def _results(self, key: str, wanted: Callable[[str], bool]) -> list[ResultsFile]:
-        files = [file for file in self.files("results", ".csv") if wanted(file.rsplit("/", 1)[-1])]
+        files = [file for file in self.files("results", ".csv") if wanted(file)]
         return self._kept(key, lambda: self._each(files, tables.results_file))
 
     def pass_rates(self) -> pd.DataFrame:

@@ -1,0 +1,181 @@
+"""Every row of the published results, recomputed from the published answers.
+
+Owns: :func:`check` and what it gives. The one law: every row of every results file has a verdict, and a verdict has its
+reason and its numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pandas as pd
+
+from personascope.interop.published import Problem, Published, ResultsFile, is_results
+from personascope.published.corrections import ENDING, FAMILY, families
+from personascope.published.verdicts import GROUPS, NOT, PARTLY, REPRODUCED, RowVerdict, contradictions, judge_row
+
+ROW = [
+    "file", "run", "kind", "model", "row", "trait", "extract_revision", "eval_revision", "eval_model",
+    "verdict", "reason", "detail", "pool", "compared", *GROUPS, *FAMILY[::-1],
+]  # fmt: skip
+"""The columns of checked rows. Those named like a group of numbers (``counts`` to ``corrections``) hold the greatest
+absolute difference; ``pool`` says which answers the steered side is made of."""
+
+FILE = [
+    "file", "run", "kind", "rows", "reproduced", "partly_checked", "not_reproduced", *GROUPS, "corrections",
+    "families", "reasons",
+]  # fmt: skip
+"""The columns of checked files: counts of rows, the greatest differences over rows that are reproduced, the families
+that p-values were corrected for, and how many rows there are for each reason."""
+
+FEWEST_ALIKE = 3
+
+
+@dataclass(frozen=True)
+class Check:
+    """What became of every published row.
+
+    ``rows`` has the columns ``ROW``, one per row of a results file; ``files`` the columns ``FILE``; ``statistics`` the
+    recomputed numbers of each row by its file and row; ``pools`` those of every pool of answers that was tried, where
+    the output file alone does not agree; ``controls`` the rows of the control tables, checked against themselves.
+    """
+
+    rows: pd.DataFrame
+    files: pd.DataFrame
+    statistics: pd.DataFrame = field(repr=False)
+    pools: pd.DataFrame = field(repr=False)
+    controls: pd.DataFrame = field(repr=False)
+    problems: tuple[Problem, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain values, absent numbers as ``None``."""
+        frames = {name: getattr(self, name) for name in ("files", "rows", "pools", "controls")}
+        return {
+            **{name: [_plain(each) for each in frame.to_dict("records")] for name, frame in frames.items()},
+            "problems": [vars(problem) for problem in self.problems],
+        }
+
+
+def check(study: Published) -> Check:
+    """Recomputes every row of every ``combined_significance.csv``, and of tables beside them that claim to be one."""
+    rows: list[dict[str, Any]] = []
+    statistics: list[dict[str, Any]] = []
+    pools: list[dict[str, Any]] = []
+    for results in (*study.results(), *study.other_results()):
+        for verdict, published, family in _judged(study, results):
+            place = {"file": results.file, "row": published["row"]}
+            rows.append({**_about(results, published), **_told(verdict), **family})
+            if verdict.statistics:
+                statistics.append({**place, **verdict.statistics})
+            pools += [{**place, "pool": name, **numbers} for name, numbers in verdict.pools.items()]
+    checked = pd.DataFrame(rows, columns=ROW)
+    return Check(
+        rows=checked,
+        files=_by_file(checked, study.problems),
+        statistics=pd.DataFrame(statistics),
+        pools=pd.DataFrame(pools),
+        controls=_controls(study.controls()),
+        problems=tuple(study.problems),
+    )
+
+
+def _judged(study: Published, results: ResultsFile) -> list[tuple[RowVerdict, dict[str, Any], dict[str, Any]]]:
+    """Each row's verdict, the row and its family. A row with a correction that nothing explains is not reproduced."""
+    constant = constant_columns(results.rows)
+    published = [_named(row) for row in results.rows.to_dict("records")]
+    verdicts = [judge_row(study, row, constant=constant) for row in published]
+    recomputed = [each.statistics if each.verdict == REPRODUCED else {} for each in verdicts]
+    best = [
+        {**row, **{n: v for n, v in numbers.items() if n in row}}
+        for row, numbers in zip(published, recomputed, strict=True)
+    ]
+    corrected = [_named(row) for row in families(pd.DataFrame(best, columns=list(results.rows))).to_dict("records")]
+    for place, (verdict, family) in enumerate(zip(verdicts, corrected, strict=True)):
+        if verdict.verdict == REPRODUCED and family["family_is"] == "none":
+            detail = (
+                f"its corrected p-values are no whole multiple of its p-values (off by {family['corrections']:.3g})"
+            )
+            verdicts[place] = replace(verdict, verdict=NOT, reason="unexplained", detail=detail)
+    return list(zip(verdicts, published, corrected, strict=True))
+
+
+def constant_columns(rows: pd.DataFrame) -> frozenset[str]:
+    """The uncorrected p-value columns that hold one and the same value in all rows of a file, if it has a few rows."""
+    columns = [name for name in rows if "_p_" in str(name) and not str(name).endswith(ENDING)]
+    held = {str(name): rows[name].dropna() for name in columns}
+    return frozenset(name for name, values in held.items() if len(values) >= FEWEST_ALIKE and values.nunique() == 1)
+
+
+def _about(results: ResultsFile, row: dict[str, Any]) -> dict[str, Any]:
+    named = {name: row.get(name, "") for name in ("row", "trait", "extract_revision", "eval_revision")}
+    model = row.get("eval_model_name") or results.model
+    return {
+        "file": results.file,
+        "run": results.run,
+        "kind": results.kind,
+        "model": results.model,
+        **named,
+        "eval_model": model,
+    }
+
+
+def _told(verdict: RowVerdict) -> dict[str, Any]:
+    said = {name: getattr(verdict, name) for name in ("verdict", "reason", "detail", "pool", "compared")}
+    return {**said, **{group: verdict.differences.get(group, math.nan) for group in GROUPS}}
+
+
+def _by_file(rows: pd.DataFrame, problems: Sequence[Problem]) -> pd.DataFrame:
+    """One row per results file; the greatest differences are those of the rows that are reproduced.
+
+    A results file that could not be read has no rows, and its reason is there all the same.
+    """
+    table: list[list[Any]] = []
+    for (file, run, kind), members in rows.groupby(["file", "run", "kind"], sort=False):
+        counts = {name: int((members["verdict"] == name).sum()) for name in (REPRODUCED, PARTLY, NOT)}
+        good = members[members["verdict"] != NOT]
+        reasons = members.loc[members["reason"] != "", "reason"].value_counts(sort=False)
+        numbers = members["family"].dropna().astype(int).value_counts(sort=False)
+        worst = [good[group].max() for group in (*GROUPS, "corrections")]
+        table.append([file, run, kind, len(members), *counts.values(), *worst, numbers.to_dict(), reasons.to_dict()])
+    for file in dict.fromkeys(problem.file for problem in problems):
+        if is_results(file) and file not in set(rows["file"]):
+            run = file.split("/")[-2]
+            table.append([file, run, "", 0, 0, 0, 0, *[math.nan] * (len(GROUPS) + 1), {}, {"file unreadable": 0}])
+    return pd.DataFrame(table, columns=FILE)
+
+
+def _controls(tables: Sequence[ResultsFile]) -> pd.DataFrame:
+    """Every row of the control tables against itself: their answers were not published (tracing study §2.3)."""
+    columns = ["file", "run", "model", "row", "trait", "revision", "mode", "seed", "verdict", "reason", "detail"]
+    rows = []
+    for results in tables:
+        for named in map(_named, results.rows.to_dict("records")):
+            named["trait_primary_p_two_sided"] = named.get("trait_primary_p_two_sided", math.nan)
+            wrong = contradictions(named)
+            answers = [str(named.get(name, "")) for name in ("baseline_csv", "output_csv")]
+            detail = f"{answers[1] or 'its output'} is not in the published data; " + (
+                wrong[0] if wrong else "differences and p-values are consistent in themselves"
+            )
+            about = [named.get(name, "") for name in ("row", "trait", "revision", "mode", "seed")]
+            rows.append([results.file, results.run, results.model, *about, NOT, "raw absent, contradictory" if wrong
+                         else "raw absent, consistent", detail])  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _named(row: dict[Any, Any]) -> dict[str, Any]:
+    return {str(name): value for name, value in row.items()}
+
+
+def _plain(row: dict[Any, Any]) -> dict[str, Any]:
+    return {str(name): _value(each) for name, each in row.items()}
+
+
+def _value(each: Any) -> Any:
+    if isinstance(each, dict):
+        return {str(name): _value(value) for name, value in each.items()}
+    if isinstance(each, float) and not math.isfinite(each):
+        return None
+    return each.item() if hasattr(each, "item") else each
