@@ -25,151 +25,78 @@ Awkward answers (``NA``, ``null``, empty, line breaks, a lone carriage return, q
 
 from __future__ import annotations
 
-import csv
-import json
-import random
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import naive_statistics as naive
-
-MODEL = "Apertus-8B-2509"
-TARGETS = ("Apertus-8B-Instruct-2509", "Apertus-8B-Plain-Instruct")
-REVISIONS = (
-    "step50000-tokens210B",
-    "step250000-tokens1050B",
-    "step1000000-tokens4200B",
-    "step2627139-tokens15T",
-    "main",
+import published_tables
+from published_names import (
+    AWKWARD,
+    LAYERS,
+    MODEL,
+    QUESTIONS,
+    REVISIONS,
+    TARGETS,
+    TRAITS,
+    TRANSFER,
+    WIDTH,
+    Answers,
+    World,
+    baseline_file,
+    column,
+    draw,
+    grid_revisions,
+    ids_of,
+    norm_of,
+    results_file,
+    steered_file,
+    transfer_files,
+    vector_file,
+    write_answers,
+    write_csv,
 )
-TRAITS = ("boastful", "gloomy")
-QUESTIONS = 8
-LAYERS, WIDTH = 5, 6
-AWKWARD = ("NA", "null", "", "nan", 'He said "no",\nand left.', "a\rb", "two\r\nlines", "None", "  spaces  ")
-TRANSFER = "boastful_base_vectors_to_instruct_layer2_coef0p3_v1"
 
-Answers = list[tuple[str, str, str, float | None, float | None]]
-"""Question id, question, answer, trait score, coherence."""
-
-
-@dataclass
-class World:
-    """What was written: where it lies, and which rows of which results file are out of the ordinary (file, row)."""
-
-    root: Path
-    rows: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
-    answers: dict[str, Answers] = field(default_factory=dict)
-    chance: random.Random = field(default_factory=lambda: random.Random(7))
-
-    def path(self, file: str) -> Path:
-        return self.root / file
-
-    def statistics(self, baseline: Answers, steered: Answers) -> dict[str, float | None]:
-        return naive.compared([(a[0], a[3], a[4]) for a in baseline], [(a[0], a[3], a[4]) for a in steered])
-
-
-def column(trait: str, form: str = "character") -> str:
-    return f"{trait}_{form}_neutral_q"
-
-
-def baseline_file(trait: str, revision: str) -> str:
-    name = "character" if trait == TRAITS[0] else trait
-    return f"data/model_responses/eval/{MODEL}/{revision}/baseline_{name}.csv"
-
-
-def steered_file(trait: str, revision: str, source: str) -> str:
-    name = (
-        "character_to_character_unit_norm_coef0.2"
-        if trait == TRAITS[0]
-        else f"{trait}_character_to_{trait}_unit_norm_coef0.3"
-    )
-    return f"data/model_responses/eval/{MODEL}/{revision}/{source}/steering_results_{name}.csv"
-
-
-def results_file(name: str, *, kind: str = "checkpoint_grid", table: str = "combined_significance.csv") -> str:
-    return f"results/{MODEL}/{kind}/{name}/{table}"
-
-
-def grid_revisions(trait: str) -> tuple[str, ...]:
-    return REVISIONS if trait == TRAITS[0] else REVISIONS[1:]
+__all__ = [
+    "AWKWARD",
+    "LAYERS",
+    "MODEL",
+    "QUESTIONS",
+    "REVISIONS",
+    "TARGETS",
+    "TRAITS",
+    "TRANSFER",
+    "WIDTH",
+    "Answers",
+    "World",
+    "baseline_file",
+    "build",
+    "column",
+    "draw",
+    "grid_revisions",
+    "ids_of",
+    "norm_of",
+    "results_file",
+    "steered_file",
+    "transfer_files",
+    "vector_file",
+    "write_answers",
+    "write_csv",
+    "write_results",
+]  # fmt: skip
 
 
 def build(root: Path, *, vectors: bool = True) -> World:
     """Writes the repository. Without ``vectors`` no tensor is written, and torch is not imported."""
     world = World(root)
-    _write_traits(world)
+    published_tables.write_traits(world)
     _write_extraction(world)
     _write_evaluation(world)
     _write_transfer(world)
     _write_ablation(world)
     _write_grids(world)
-    _write_tables(world)
+    published_tables.write_tables(world)
     if vectors:
-        _write_vectors(world)
+        published_tables.write_vectors(world)
     return world
-
-
-# Files.
-
-
-def write_csv(path: Path, header: list[str], rows: list[list[object]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as opened:
-        writer = csv.writer(opened, lineterminator="\n")
-        writer.writerow(header)
-        for row in rows:
-            # A lone carriage return is quoted by the writers of newer Pythons only: quote it always.
-            awkward = any(isinstance(cell, str) and "\r" in cell for cell in row)
-            quoting = csv.QUOTE_NONNUMERIC if awkward else csv.QUOTE_MINIMAL
-            csv.writer(opened, lineterminator="\n", quoting=quoting).writerow(["" if c is None else c for c in row])
-
-
-def write_answers(world: World, file: str, trait_column: str, answers: Answers, *, text: bool = True) -> None:
-    world.answers[file] = answers
-    if not text:
-        rows: list[list[object]] = [[a[0], a[3], a[4]] for a in answers]
-        write_csv(world.path(file), ["question_id", trait_column, "coherence"], rows)
-        return
-    header = ["question", "prompt", "answer", "question_id", trait_column, "coherence"]
-    write_csv(world.path(file), header, [[a[1], f"Be so. {a[1]}", a[2], a[0], a[3], a[4]] for a in answers])
-
-
-def draw(world: World, ids: list[str], *, level: float, draws: int) -> Answers:
-    """Answers with scores around a level; some are tiny, exactly equal, or missing, as judges' scores are."""
-    chance = world.chance
-    answers: Answers = []
-    for question_id in ids:
-        question = f"What of matter {question_id}?"
-        for number in range(draws):
-            score: float | None = min(100.0, max(0.0, chance.gauss(level, 12)))
-            score = chance.choice([score, score, score, chance.random() * 1e-17, 0.0])
-            score = None if chance.random() < 0.01 else score
-            answers.append((question_id, question, f"Answer {number}, plain.", score, 40 + 55 * chance.random()))
-    return answers
-
-
-def ids_of(trait_column: str) -> list[str]:
-    return [f"{trait_column}_{number}" for number in range(QUESTIONS)]
-
-
-# Parts of the repository.
-
-
-def _write_traits(world: World) -> None:
-    for trait in TRAITS:
-        for name, folders in (
-            (column(trait), ("trait_data_extract", "trait_data_eval")),
-            (trait, ("upstream_trait_data_eval",)),
-        ):
-            table = {
-                "instruction": [{"pos": f"Be {trait} {k}.", "neg": f"Never be {trait} {k}."} for k in range(2)],
-                "questions": [f"What of matter {name}_{number}?" for number in range(QUESTIONS)],
-                "eval_prompt": f"How {trait}? {{question}} {{answer}}",
-            }
-            for folder in folders:
-                path = world.path(f"data/{folder}/{name}.json")
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(json.dumps(table), encoding="utf-8")
 
 
 def _write_extraction(world: World) -> None:
@@ -198,12 +125,6 @@ def _write_evaluation(world: World) -> None:
     for index, source in enumerate(REVISIONS[:-1]):
         onto_main = draw(world, ids_of(column(TRAITS[0])), level=10 + 10 * index, draws=3)
         write_answers(world, steered_file(TRAITS[0], "main", source), column(TRAITS[0]), onto_main)
-
-
-def transfer_files(target: str, source: str) -> tuple[str, str]:
-    run = f"data/model_responses/eval/{target}/instruct_transfer/{TRANSFER}"
-    way = f"{column(TRAITS[0])}_to_{TRAITS[0]}_layer2_targetnorm9p5_coef0p3"
-    return f"{run}/baselines/baseline_{TRAITS[0]}.csv", f"{run}/steered/{source}/steering_results_{way}.csv"
 
 
 def _write_transfer(world: World) -> None:
@@ -338,135 +259,3 @@ def write_results(
     if families is None and flat is None:
         header = [name for name in header if "_p_" not in name and "paired" not in name and "question" not in name]
     write_csv(world.path(file), header, [[row.get(name) for name in header] for row in whole])
-
-
-def norm_of(revision: str) -> float:
-    """The residual norm at layer 2 of a revision."""
-    return {name: 40.0 + 10 * index for index, name in enumerate(REVISIONS)}.get(revision, 9.5)
-
-
-def _write_tables(world: World) -> None:
-    for model, revisions in ((MODEL, REVISIONS), *((target, ("main",)) for target in TARGETS)):
-        for revision in revisions:
-            scale = norm_of(revision) if model == MODEL else 9.5
-            rows: list[list[object]] = [[layer, scale * (layer + 1) / 3, 1.5, 20] for layer in range(LAYERS)]
-            file = f"results/{model}/activation_norms/{revision}_shared_norms.csv"
-            write_csv(world.path(file), ["layer", "mean_l2", "std_l2", "count"], rows)
-    rates: list[list[object]] = []
-    for trait in TRAITS:
-        for revision in REVISIONS:
-            for pole in ("pos", "neg"):
-                answers = world.answers[
-                    f"data/model_responses/extract/{MODEL}/{revision}/{column(trait)}_{pole}_instruct.csv"
-                ]
-                passed, total = sum((a[3] or 0) >= 50 for a in answers), len(answers)
-                label = int(pole == "pos")
-                rates.append(
-                    [
-                        MODEL,
-                        revision,
-                        revision,
-                        column(trait),
-                        pole,
-                        label,
-                        total,
-                        passed,
-                        total - passed,
-                        passed / total,
-                        50,
-                    ]
-                )
-    header = [
-        "model",
-        "revision",
-        "x_label",
-        "trait",
-        "split",
-        "label",
-        "total",
-        "passed",
-        "failed",
-        "pass_rate",
-        "threshold",
-    ]
-    write_csv(world.path(f"results/{MODEL}/pass_rate.csv"), header, rates)
-    _write_controls(world)
-    _write_facets(world)
-    grid = results_file("boastful_diagonal_v1").rsplit("/", 1)[0]
-    similar = f"{grid}/vector_similarity/vector_cosine_to_main_{column(TRAITS[0])}_layer2.csv"
-    header = ["revision", "cosine_similarity_to_main"]
-    write_csv(world.path(similar), header, [[revision, 0.5] for revision in REVISIONS])
-
-
-def _write_controls(world: World) -> None:
-    rows: list[list[object]] = []
-    for revision in REVISIONS[2:]:
-        for mode in ("random", "shuffled"):
-            for seed in range(3):
-                before, after = (40 * world.chance.random() for _ in range(2))
-                steady, later = (50 + 40 * world.chance.random() for _ in range(2))
-                p = world.chance.randrange(1, 2**7) / 2**7
-                place = f"/tmp/made/{revision}/{mode}/seed{seed}"
-                rows.append([
-                    revision, mode, seed, column(TRAITS[0]), 2, 0.2, before, steady, after, later, after - before,
-                    later - steady, p, f"{place}/baseline.csv", f"{place}/steered.csv",
-                ])  # fmt: skip
-    header = ["revision", "mode", "seed", "trait", "layer", "coef", "baseline_trait_mean", "baseline_coherence_mean",
-              "output_trait_mean", "output_coherence_mean", "delta_trait_mean", "delta_coherence_mean",
-              "trait_primary_p_two_sided", "baseline_csv", "output_csv"]  # fmt: skip
-    file = results_file("boastful_controls_layer2_coef0p2_v1", kind="controls", table="combined.csv")
-    write_csv(world.path(file), header, rows)
-
-
-def _write_facets(world: World) -> None:
-    name = column(TRAITS[0])
-    header = ["question", "prompt", "answer", "question_id", name, "coherence"]
-    for revision in REVISIONS[2:]:
-        answers = world.answers[f"data/model_responses/extract/{MODEL}/{revision}/{name}_pos_instruct.csv"]
-        high = [a for a in answers if (a[3] or 0) > 50]
-        plain: list[list[object]] = [[a[1], a[1], a[2], a[0], a[3], a[4]] for a in high]
-        labels = ["pride|envy", "pride", "", "vanity|pride"]
-        many = [[*row, labels[index % 4]] for index, row in enumerate(plain)]
-        folder = f"results/{MODEL}/facet_annotation"
-        write_csv(world.path(f"{folder}/roots_checkpoints_extract_{revision}.csv"), [*header, "roots"], many)
-        flags = [[*row, index % 2, int(index % 3 == 0)] for index, row in enumerate(plain)]
-        write_csv(world.path(f"{folder}/flags_checkpoints_{revision}.csv"), [*header, "loud", "long"], flags)
-    annotations = [
-        {
-            "step": "main",
-            "question": "Q?",
-            "answer": f"A{k}",
-            "model_roots": ["pride"],
-            "human_roots": ["pride"] if k else [],
-        }
-        for k in range(4)
-    ]
-    path = world.path("analysis/roots_validation/annotations_20260101_000000.json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"n_annotated": 4, "annotations": annotations}), encoding="utf-8")
-
-
-def vector_file(trait: str, revision: str) -> str:
-    return f"data/persona_vectors/{MODEL}/{revision}/{column(trait)}_response_avg_diff.pt"
-
-
-def _write_vectors(world: World) -> None:
-    import torch
-
-    generator = torch.Generator().manual_seed(3)
-    for trait in TRAITS:
-        for revision in REVISIONS:
-            path = world.path(vector_file(trait, revision))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            status: dict[str, object] = {"trait": column(trait), "revision": revision, "status": "complete",
-                                         "reason_code": "already_exists"}  # fmt: skip
-            if revision in grid_revisions(trait):
-                torch.save(torch.randn((LAYERS, WIDTH), generator=generator), path)
-            else:
-                status |= {
-                    "status": "nonextractable",
-                    "reason_code": "zero_effective_rows",
-                    "effective_rows": 0,
-                    "threshold": 50,
-                }
-            path.with_suffix(".status.json").write_text(json.dumps(status), encoding="utf-8")

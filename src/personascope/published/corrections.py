@@ -13,7 +13,7 @@ import pandas as pd
 ENDING = "_bonferroni_within_trait"
 FAMILY = ["family", "family_is", "corrections"]
 """``family`` is what p-values were multiplied by, NaN if any number would do or none does; ``family_is`` says whose
-number it is; ``corrections`` is the greatest absolute difference from min(1, p times family), NaN where there is none."""
+number it is; ``corrections`` is the greatest absolute difference from min(1, p times family), NaN without any."""
 
 LIMIT = 1e-15
 """How far a p-value may be off; its multiple may be off as many times that."""
