@@ -1,4 +1,4 @@
-"""What the small published repository of ``published_world`` consists of: names, places and how its answers are drawn."""
+"""What the small repository of ``published_world`` consists of: names, places and how its answers are drawn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parts of ``published_world`` that are no answers and no results: traits, norms, rates, controls, facets, vectors."""
+"""What ``published_world`` has beside answers and results: traits, norms, rates, controls, facets, vectors."""
 
 from __future__ import annotations
 

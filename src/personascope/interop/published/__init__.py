@@ -7,11 +7,11 @@ and nothing is keyed to a model, a trait or a checkpoint.
 from __future__ import annotations
 
 from personascope.interop.published.layout import is_results, revision_of, trait_of
-from personascope.interop.published.reading import ANSWER
-from personascope.interop.published.study import Problem, Published, open_published
+from personascope.interop.published.reading import ANSWER, Problem
+from personascope.interop.published.study import RESPONSE, Published, open_published
 from personascope.interop.published.tables import NORM, FacetFile, ResultsFile
 
 __all__ = [
-    "ANSWER", "NORM", "FacetFile", "Problem", "Published", "ResultsFile", "is_results", "open_published",
+    "ANSWER", "NORM", "RESPONSE", "FacetFile", "Problem", "Published", "ResultsFile", "is_results", "open_published",
     "revision_of", "trait_of",
 ]  # fmt: skip

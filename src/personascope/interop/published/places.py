@@ -81,7 +81,8 @@ def _bundled_of(model: str) -> Lineage | None:
 
 @functools.cache
 def _lineages() -> tuple[Lineage, ...]:
-    return tuple(load_lineage(name) for name in bundled("lineages"))
+    every = (load_lineage(name) for name in bundled("lineages"))
+    return tuple(each for each in every if each.milestones[-1].checkpoint.path is None)
 
 
 def _last_name(milestone: Milestone) -> str:

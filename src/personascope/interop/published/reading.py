@@ -9,8 +9,10 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,39 @@ ANSWER = ["file", "row", "question_id", "question", "prompt", "answer", "column"
 
 TEXT = ("question", "prompt", "answer")
 NOT_A_TRAIT = ("question_id", *TEXT, "coherence", "method")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file that could not be read, or not as what its place says it is."""
+
+    file: str
+    reason: str
+
+
+def files_below(root: Path) -> tuple[list[str], list[Problem]]:
+    """The paths of all files below a folder, in alphabetical order, and the folders that cannot be looked into.
+
+    Links to folders are followed, a folder that is met again is not. What is no file (a pipe, a dead link) is left out.
+    """
+    found: list[str] = []
+    problems: list[Problem] = []
+    seen: set[tuple[int, int]] = set()
+
+    def told(problem: OSError) -> None:
+        folder = Path(str(problem.filename)).relative_to(root).as_posix()
+        problems.append(Problem(folder, f"{folder} cannot be looked into ({problem.strerror}): check its permissions"))
+
+    for folder, inner, names in os.walk(root, followlinks=True, onerror=told):
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen:
+            inner.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        whole = [Path(folder) / name for name in names if not name.startswith(".")]
+        found += [path.relative_to(root).as_posix() for path in whole if path.is_file()]
+    return sorted(found), problems
 
 
 def read_rows(path: Path, file: str) -> tuple[list[str], list[list[str]]]:

@@ -7,7 +7,7 @@ name, and everything else is still read. Paths are relative to the repository's 
 from __future__ import annotations
 
 import functools
-import os
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -26,20 +26,25 @@ from personascope.interop.published.layout import (
     response_place,
     trait_of,
 )
-from personascope.interop.published.reading import answers_in, read_header, read_rows, trait_column
+from personascope.interop.published.reading import (
+    Problem,
+    answers_in,
+    files_below,
+    read_header,
+    read_rows,
+    trait_column,
+)
 from personascope.interop.published.tables import FacetFile, ResultsFile
 from personascope.lineages import Lineage, Milestone
 from personascope.vectors import PersonaVector
 
 Value = TypeVar("Value")
 
-
-@dataclass(frozen=True)
-class Problem:
-    """A file that could not be read, or not as what its place says it is."""
-
-    file: str
-    reason: str
+RESPONSE = [
+    "file", "kind", "model", "revision", "source_revision", "run", "variant", "column", "trait", "form", "pole",
+    "vector_column", "layer", "coef", "scaling", "target_norm", "extended",
+]  # fmt: skip
+"""The columns of the list of responses files: what each is by its place and its name, and whose scores it holds."""
 
 
 @dataclass(eq=False)
@@ -110,11 +115,7 @@ class Published:
     # Answers.
 
     def response_files(self) -> pd.DataFrame:
-        """One row per responses file: what it is by its place and name, and the trait column it has.
-
-        Columns: file, kind (extraction, baseline, steered), model, revision, source_revision, run, variant, column,
-        trait, form, pole, vector_column, layer, coef, scaling, target_norm, extended.
-        """
+        """One row per responses file, columns ``RESPONSE``: what :class:`Place` says of it, and its trait column."""
         return self._response_files.copy()
 
     @functools.cached_property
@@ -129,24 +130,16 @@ class Published:
             if column is not None:
                 trait, form = trait_of(column) if column else ("", "")
                 rows.append({"file": file, **vars(place), "column": column, "trait": trait, "form": form})
-        head = [
-            "file",
-            "kind",
-            "model",
-            "revision",
-            "source_revision",
-            "run",
-            "variant",
-            "column",
-            "trait",
-            "form",
-            "pole",
-        ]
-        way = ["vector_column", "layer", "coef", "scaling", "target_norm", "extended"]
-        return pd.DataFrame(rows, columns=head + way)
+        return pd.DataFrame(rows, columns=RESPONSE)
 
     def _column_of(self, root: Path, file: str) -> str:
-        return trait_column(read_header(root / file, file), file)
+        column = trait_column(read_header(root / file, file), file)
+        named = re.search(r"/([^/]+)_(?:pos|neg)_instruct\.csv$", file)
+        if named and column and column != named[1]:
+            self.note(
+                file, f"{file} is named for {named[1]} and holds the scores of {column}: it is read as the latter"
+            )
+        return column
 
     def answers(self, file: str) -> pd.DataFrame:
         """The rows of a responses file, columns ``ANSWER``. Not to be changed: the frame is kept.
@@ -281,14 +274,9 @@ def open_published(path: str | Path) -> Published:
     root = Path(path)
     if not root.is_dir():
         raise PublishedError(f"{path} is not a folder: give the one that holds the published repository")
-    files = sorted(
-        (Path(folder) / name).relative_to(root).as_posix()
-        for folder, _, names in os.walk(root)
-        for name in names
-        if not name.startswith(".")
-    )
+    files, problems = files_below(root)
     if not any(file.startswith(f"{place}/") for file in files for place in PLACES):
         raise PublishedError(
             f"{path} holds nothing of the published layout ({', '.join(PLACES)}): give the repository's root folder"
         )
-    return Published(root, _files=tuple(files))
+    return Published(root, problems, tuple(files))
