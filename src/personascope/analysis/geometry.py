@@ -294,9 +294,6 @@ def _scaled(units: Float[np.ndarray, "vector hidden"], seed: int) -> Float[np.nd
 def _stress(units: np.ndarray, points: np.ndarray) -> tuple[float, float]:
     from scipy.spatial.distance import pdist
 
-    if len(units) < 2:
-        return 0.0, 0.0
     wanted, shown = pdist(units), pdist(points)
-    stress = float(((shown - wanted) ** 2).sum())
-    total = float((wanted**2).sum())
+    stress, total = float(((shown - wanted) ** 2).sum()), float((wanted**2).sum())
     return stress, float(np.sqrt(stress / total)) if total > 0 else 0.0
