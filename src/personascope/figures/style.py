@@ -1,15 +1,17 @@
 """How every figure looks.
 
-Owns: colours, sizes and saving. The one law: a figure is legible in print and on a screen, by everyone: colours are
-Okabe and Ito's, and no difference is told by colour alone.
+Owns: colours, marks, sizes and saving. The one law: a figure is legible in print and on a screen, by everyone: colours
+are Okabe and Ito's, and no difference is told by colour alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 
@@ -20,6 +22,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#6e6e6e"
+PURPLE, SKY, BLACK = "#CC79A7", "#56B4E9", "#1a1a1a"
+SMALL = 7.0
+"""The smallest text, in points, at the width of a page."""
+WIDTH = 7.2
+"""The width of a figure, in inches."""
 
 _LOOK: Any = {
     "font.size": 9,
@@ -37,8 +44,35 @@ _LOOK: Any = {
     "lines.markersize": 5,
     "figure.dpi": 150,
     "savefig.dpi": 200,
+    "pdf.fonttype": 42,
     "svg.hashsalt": "personascope",
+    "text.parse_math": False,  # a dollar in a name is a dollar
 }
+
+
+@dataclass(frozen=True)
+class Series:
+    """What one line of several looks like: its colour, its marker and its line, each different from its neighbours'."""
+
+    colour: str
+    marker: str
+    line: str | tuple[int, tuple[float, ...]]
+
+
+_SERIES = (
+    Series(BLUE, "o", "-"),
+    Series(VERMILION, "s", "--"),
+    Series(GREEN, "^", "-."),
+    Series(ORANGE, "D", (0, (1, 1))),
+    Series(PURPLE, "v", (0, (5, 1, 1, 1, 1, 1))),
+    Series(SKY, "P", (0, (8, 2))),
+    Series(BLACK, "X", (0, (3, 2))),
+)
+
+
+def series(place: int) -> Series:
+    """The look of the line that stands at this place among its fellows, from 0; it repeats after seven."""
+    return _SERIES[place % len(_SERIES)]
 
 
 @contextmanager
@@ -48,16 +82,67 @@ def look() -> Iterator[None]:
         yield
 
 
-def panels(count: int, *, width: float = 7.2, height: float = 2.5) -> tuple[Figure, list[Axes]]:
-    """A figure with so many panels, two in a row, sharing their axes; ``width`` and row ``height`` in inches."""
-    columns = min(2, max(1, count))
-    rows = -(-max(1, count) // columns)
+def panels(
+    count: int,
+    *,
+    width: float = WIDTH,
+    height: float = 2.5,
+    columns: int = 2,
+    sharing: Literal["all", "row", "none"] = "all",
+) -> tuple[Figure, list[Axes]]:
+    """A figure with so many panels, ``columns`` in a row; ``width`` and row ``height`` in inches.
+
+    ``sharing`` says which panels have the same scale on both axes. Of none, there is one panel that says so.
+    """
+    across = min(columns, max(1, count))
+    rows = -(-max(1, count) // across)
+    shared: Any = {"all": True, "row": "row", "none": False}[sharing]
     figure, axes = plt.subplots(
-        rows, columns, figsize=(width, height * rows), sharex=True, sharey=True, squeeze=False, layout="constrained"
+        rows, across, figsize=(width, height * rows), sharex=shared, sharey=shared, squeeze=False, layout="constrained"
     )
-    for spare in list(axes.flat)[count:]:
+    for spare in list(axes.flat)[max(1, count) :]:
         spare.set_visible(False)
+    if count == 0:
+        blank(axes.flat[0])
     return figure, list(axes.flat)[:count]
+
+
+def blank(ax: Axes, why: str = "no data") -> None:
+    """Says in an empty panel that it is empty."""
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, why, transform=ax.transAxes, ha="center", va="center", color=GREY)
+
+
+def entitle(ax: Axes, name: str, *, pad: float = 6.0) -> None:
+    """A panel's title, on as many lines as it needs; ``pad`` is the room below it, in points."""
+    wide = ax.get_window_extent().width / ax.figure.dpi
+    lines = textwrap.wrap(name, max(12, int(wide * 11)), break_long_words=True)
+    ax.set_title("\n".join(lines), loc="left", fontweight="bold", pad=pad)
+
+
+def outer_labels(axes: Sequence[Axes], *, x: str, y: str) -> None:
+    """Labels the axes at the foot of every column and at the left of every row; numbers stay there alone, too."""
+    for ax in axes:
+        spec = ax.get_subplotspec()
+        if spec is None:
+            ax.set(xlabel=x, ylabel=y)
+            continue
+        below = spec.rowspan.stop * spec.get_gridspec().ncols + spec.colspan.start
+        last = below >= len(axes)
+        ax.tick_params(labelbottom=last)
+        ax.set_xlabel(x if last else "")
+        ax.set_ylabel(y if spec.is_first_col() else "")
+
+
+def legend_below(figure: Figure, axes: Sequence[Axes], *, columns: int = 4) -> None:
+    """One legend for all panels, below them: every label once, in the order in which panels first use it."""
+    entries = {text: h for ax in axes for h, text in zip(*ax.get_legend_handles_labels(), strict=True)}
+    if entries:
+        longest = max(map(len, entries))
+        fitting = max(1, int(figure.get_figwidth() * 17 / (longest + 6)))
+        figure.legend(
+            list(entries.values()), list(entries), loc="outside lower center", ncols=min(columns, fitting, len(entries))
+        )
 
 
 def tokens(count: float) -> str:

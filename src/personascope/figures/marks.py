@@ -1,0 +1,78 @@
+"""The marks that several figures share: a course with intervals, and the milestones that show nothing.
+
+Owns: :func:`course` and :func:`absences`. The one law: a filled mark is significant, a hollow one is not, a cross is an
+absence; and what is unknown leaves a gap.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from personascope.figures.style import BLACK, GREY, VERMILION, Series
+
+ABSENCES = {"no vector": "x", "no checkpoint": "+", "no scale": "1", "no scores": "2"}
+
+
+def course(
+    ax: Axes,
+    across: np.ndarray,
+    rows: pd.DataFrame,
+    *,
+    look: Series,
+    value: str = "effect",
+    filled: np.ndarray | None = None,
+    label: str = "",
+) -> None:
+    """One line of marks with whiskers: ``rows`` in order, with the column ``value`` and its ends ``low`` and ``high``.
+
+    Marks are hollow where ``filled`` is false. Ends that are absent, unknown or infinite (an interval of too few
+    questions has none) are not drawn, and a value that is unknown leaves a gap in the line.
+    """
+    values = rows[value].to_numpy(dtype=float)
+    ax.plot(across, values, color=look.colour, linestyle=look.line, linewidth=1.4, zorder=2)
+    if {"low", "high"} <= set(rows):
+        ends = rows[["low", "high"]].to_numpy(dtype=float)
+        reach = np.maximum(np.stack([values - ends[:, 0], ends[:, 1] - values]), 0)
+        reach = np.where(np.isfinite(reach), reach, 0)
+        ax.errorbar(across, values, yerr=reach, fmt="none", ecolor=look.colour, capsize=2, elinewidth=0.9, zorder=2)
+    sure = np.ones(len(rows), dtype=bool) if filled is None else np.asarray(filled, dtype=bool)
+    for which, face in ((sure, look.colour), (~sure, "white")):
+        if which.any():
+            ax.plot(across[which], values[which], look.marker, color=look.colour, markerfacecolor=face, zorder=3)
+    if label:
+        ax.plot([], [], color=look.colour, linestyle=look.line, marker=look.marker, linewidth=1.4, label=label)
+
+
+def absences(ax: Axes, across: np.ndarray, rows: pd.DataFrame, *, heights: np.ndarray | float = 0.0) -> None:
+    """A mark for every row whose ``absence`` says that there is nothing to show, by its kind."""
+    kinds = rows["absence"].fillna("").astype(str).to_numpy(dtype=str)
+    high = np.broadcast_to(np.asarray(heights, dtype=float), kinds.shape)
+    for kind in dict.fromkeys(kinds[kinds != ""]):
+        here = kinds == kind
+        ax.plot(
+            across[here], high[here], ABSENCES.get(str(kind), "*"), color=VERMILION, markersize=6, label=str(kind),
+            zorder=4,
+        )  # fmt: skip
+
+
+def significance_key(ax: Axes, level: float, *, test: str = "p") -> None:
+    """Two entries of the legend that say what filled and hollow marks are, in no line's colour."""
+    for face, sign in ((GREY, "<"), ("white", "≥")):
+        ax.plot([], [], "o", color=GREY, markerfacecolor=face, label=f"{test} {sign} {level:g}")
+
+
+def line_names(rows: pd.DataFrame) -> pd.Series:
+    """What each row's line is called: its ``curve``, else its trait, with the form where a trait has several."""
+    if "curve" in rows:
+        return rows["curve"].astype(str)
+    if "form" not in rows or rows.empty:
+        return rows["trait"].astype(str)
+    forms = rows.groupby("trait")["form"].transform("nunique")
+    return rows["trait"].where(forms <= 1, rows["trait"] + ", " + rows["form"]).astype(str)
+
+
+def zero_line(ax: Axes) -> None:
+    """The line of no effect."""
+    ax.axhline(0, color=BLACK, linewidth=0.8, zorder=1)
