@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from personascope.errors import CheckpointError, LineageError
 from personascope.identity import key_of
-from personascope.lineages import Checkpoint, Lineage, Milestone, load_lineage
+from personascope.lineages import Checkpoint, Lineage, Milestone, load_lineage, tokens_in
 
 
 def a_lineage() -> Lineage:
@@ -204,6 +205,60 @@ def test_the_olmo_lineage_has_the_sixteen_published_checkpoints_with_exact_token
         ("dpo", "allenai/Olmo-3-7B-Instruct-DPO"),
         ("instruct", "allenai/Olmo-3-7B-Instruct"),
     ]
+
+
+def test_the_stages_count_every_listed_milestone_and_those_between_them() -> None:
+    lineage = load_lineage("olmo-3-7b")
+    unlisted = replace(lineage, milestones=lineage.milestones[-1:])
+    for milestone in lineage:
+        assert lineage.at(milestone.label) == milestone, "a listed milestone is given as it is listed"
+        counted = unlisted.at(milestone.label)
+        assert counted.tokens_seen == milestone.tokens_seen, f"{milestone.label} counted by its stage"
+        assert counted.stage == milestone.stage
+    for label in ("stage1-step1000", "stage2-step1000", "stage3-step1000", "stage1-step1004000"):
+        between = lineage.at(label)
+        assert between.tokens_seen == naive_olmo_tokens(label), label
+        assert between.checkpoint == Checkpoint("allenai/Olmo-3-1025-7B", label)
+        assert between.stage == label[5]
+
+
+@pytest.mark.parametrize(
+    "revision", ["stage1-step", "stage1-stepX", "stage9-step3", "step3000", "stage1-step3000_more", ""]
+)
+def test_a_revision_that_belongs_to_no_stage_has_no_tokens(revision: str) -> None:
+    milestone = load_lineage("olmo-3-7b").at(revision)
+    assert (milestone.tokens_seen, milestone.stage) == (None, ""), f"'{revision}' was counted by a stage it is not of"
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens"),
+    [
+        ("step50000-tokens210B", 210 * 10**9),
+        ("step2627139-tokens15T", 15 * 10**12),
+        ("ingredient1-step2000-tokens9B", 9 * 10**9),
+        ("step1-tokens1.26T", 1_260_000_000_000),
+        ("step1-tokens0.1M_variant", 100_000),
+        ("step1-tokens500K", 500_000),
+        ("tokens15Tx", None),
+        ("tokens15", None),
+        ("15T", None),
+        ("main", None),
+    ],
+)
+def test_the_tokens_in_a_name_are_read_exactly_or_not_at_all(name: str, tokens: int | None) -> None:
+    assert tokens_in(name) == tokens
+
+
+def test_stages_are_annotation_and_may_stand_in_any_lineage_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    stage = "[[stages]]\nname = 'a'\nbegins = 'a-'\ntokens_before = 5\ntokens_per_step = 10\n"
+    path.write_text(f"name = 'mine'\nmodel = 'm'\n{stage}[[milestones]]\nrevision = 'main'\n", encoding="utf-8")
+    lineage = load_lineage(path)
+    assert lineage.at("a-3").tokens_seen == 35
+    assert lineage == replace(lineage, stages=()), "stages say when, not which: they are part of no comparison"
+    path.write_text(path.read_text().replace("begins", "begin"), encoding="utf-8")
+    with pytest.raises(LineageError, match="did you mean 'begins'"):
+        load_lineage(path)
 
 
 def test_the_apertus_lineage_takes_its_tokens_from_the_revision_names() -> None:
