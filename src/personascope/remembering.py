@@ -89,7 +89,7 @@ class RememberingEngine:
                 ],
             )
             self._notice("response", len(some), True)
-        return [_response(known[key], request, key) for key, request in zip(keys, requests, strict=True)]
+        return [response_from(known[key], request, key) for key, request in zip(keys, requests, strict=True)]
 
     def read(self, responses: Sequence[Response]) -> Readings:
         """Readings from the disposable folder where they are there, else from the engine, and then kept there."""
@@ -145,7 +145,7 @@ class RememberingJudge:
         """One verdict per case: what was said comes from the store, what it means from the judge's present rule."""
         distinct = dict.fromkeys(cases)
         keys = {case: key_of("verdict", {"judge": self.name, "case": case}) for case in distinct}
-        known = {key: _verdict(value, key) for key, value in self.store.lookup(keys.values()).items()}
+        known = {key: verdict_from(value, key) for key, value in self.store.lookup(keys.values()).items()}
         missing = [case for case in distinct if keys[case] not in known]
         self._notice("verdict", len(cases) - len(missing), False)
         for some in chunked(missing, self._chunk):
@@ -159,7 +159,7 @@ class RememberingJudge:
                 ],
             )
             known |= {keys[case]: verdict for case, verdict in zip(some, fresh, strict=True)}
-            known |= {key: _verdict(value, key) for key, value in stands.items()}
+            known |= {key: verdict_from(value, key) for key, value in stands.items()}
             self._notice("verdict", len(some), True)
         return [self.reread(case, known[keys[case]]) for case in cases]
 
@@ -230,9 +230,11 @@ def _response_value(response: Response) -> dict[str, Any]:
     return {name: getattr(response, name) for name in names}
 
 
-def _response(value: Mapping[str, Any], request: Request, key: str) -> Response:
+def response_from(value: Mapping[str, Any], request: Request, key: str, *, source: str = "") -> Response:
+    """The response that a record's value says; ``source`` is where it was published, if it was."""
     tokens = None if value["tokens"] is None else tuple(value["tokens"])
-    return Response(request, tokens, value["response_start"], value["text"], value["finish"], key=key)
+    said = (tokens, value["response_start"], value["text"], value["finish"])
+    return Response(request, *said, key=key, source=source)
 
 
 def _verdict_value(verdict: Verdict) -> dict[str, Any]:
@@ -240,7 +242,8 @@ def _verdict_value(verdict: Verdict) -> dict[str, Any]:
     return value
 
 
-def _verdict(value: Mapping[str, Any], key: str) -> Verdict:
+def verdict_from(value: Mapping[str, Any], key: str) -> Verdict:
+    """The verdict that a record's value says."""
     score = math.nan if value["score"] is None else value["score"]
     distribution = tuple(tuple((token, logprob) for token, logprob in place) for place in value["distribution"])
     said = {**value, "score": score, "labels": tuple(value["labels"]), "distribution": distribution}

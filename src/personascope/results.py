@@ -24,6 +24,8 @@ from personascope.errors import CheckpointError, StoreError
 from personascope.files import value_of
 from personascope.judges.opening import open_judge
 from personascope.lineages import Checkpoint, Lineage
+from personascope.published.imported import Imported
+from personascope.published.imported import answer_rows as imported_answer_rows
 from personascope.records import Answer
 from personascope.remembering import (
     Notice,
@@ -37,6 +39,7 @@ from personascope.store import Store
 from personascope.studies import Study, StudyResult, run_study
 from personascope.trace import Absence, Effect
 from personascope.traits import Trait
+from personascope.vectors import PersonaVector
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,10 +84,14 @@ def run_in(
     return result
 
 
-def finished_studies(store: Store) -> list[Finished]:
-    """The studies that were finished on a store."""
+def finished_studies(store: Store) -> list[Finished | Imported]:
+    """The studies that were finished on a store, and those that were imported into it."""
     source = f"a study kept in {store.path}"
-    return [value_of(value, Finished, source=source, error=StoreError) for value in store.studies()]
+    kinds: dict[bool, type[Finished | Imported]] = {False: Finished, True: Imported}
+    return [
+        value_of(value, kinds[value["study"]["kind"] == "published"], source=source, error=StoreError)
+        for value in store.studies()
+    ]
 
 
 def run_again(store: Store, kept: Finished) -> StudyResult:
@@ -117,7 +124,40 @@ def _facts(engine: Engine | str) -> dict[str, Any]:
     return {"checkpoint": asdict(engine.checkpoint), "identity": dict(engine.identity), **shape}
 
 
-def write_results(result: StudyResult, out: Path, *, made: Callable[[Path], None] = lambda path: None) -> pd.DataFrame:
+@dataclass(frozen=True, eq=False)
+class Drawable:
+    """What a study's files are made of: its answers in rows, its vectors by name, and how its steering was chosen."""
+
+    answers: pd.DataFrame
+    vectors: Mapping[str, PersonaVector]
+    selections: pd.DataFrame
+
+
+def drawable(result: StudyResult) -> Drawable:
+    """What the files of a study's result are made of."""
+    chosen = [
+        each
+        for each in result.outcomes
+        if isinstance(each, Effect) and each.chosen and each.vector.origin == "extracted"
+    ]
+    vectors = {f"{_subject_label(each, result)}.{each.milestone.label}": each.vector for each in chosen}
+    return Drawable(answer_rows(result.outcomes), vectors, selection_rows(result))
+
+
+def drawable_again(store: Store, kept: Finished | Imported) -> Drawable:
+    """What the files of a finished or an imported study are made of, from the store alone.
+
+    Raises:
+        StoreError: as :func:`run_again`.
+    """
+    if isinstance(kept, Finished):
+        return drawable(run_again(store, kept))
+    return Drawable(imported_answer_rows(store, kept), kept.vectors(store), pd.DataFrame())
+
+
+def write_results(
+    result: StudyResult | Drawable, out: Path, *, made: Callable[[Path], None] = lambda path: None
+) -> pd.DataFrame:
     """Writes effects, answers, selections, vectors, the emergence figure and table; gives back the effects.
 
     ``made`` is told of every file.
@@ -127,23 +167,21 @@ def write_results(result: StudyResult, out: Path, *, made: Callable[[Path], None
     from personascope.figures.tables import emergence_table
 
     out.mkdir(parents=True, exist_ok=True)
-    answers = answer_rows(result.outcomes)
-    summary = effects(answers)
+    drawn = drawable(result) if isinstance(result, StudyResult) else result
+    summary = effects(drawn.answers)
     _write_text(out / "effects.csv", summary.to_csv(index=False), made)
-    _write_text(out / "answers.csv", answers.to_csv(index=False), made)
-    if result.selections:
-        _write_text(out / "selection.csv", selection_rows(result).to_csv(index=False), made)
+    _write_text(out / "answers.csv", drawn.answers.to_csv(index=False), made)
+    if len(drawn.selections):
+        _write_text(out / "selection.csv", drawn.selections.to_csv(index=False), made)
     curve = curves(summary)
     _write_text(out / "emergence.tex", emergence_table(curve), made)
     for kind in ("png", "pdf"):
         save(emergence(curve), out / f"emergence.{kind}")
         made(out / f"emergence.{kind}")
-    for effect in result.outcomes:
-        if isinstance(effect, Effect) and effect.chosen and effect.vector.origin == "extracted":
-            names = (_subject_label(effect, result), effect.milestone.label.replace("/", "_"))
-            path = out / "vectors" / f"{'.'.join(names)}.safetensors"
-            effect.vector.save(path)
-            made(path)
+    for name, vector in drawn.vectors.items():
+        path = out / "vectors" / f"{name.replace('/', '_')}.safetensors"
+        vector.save(path)
+        made(path)
     return summary
 
 

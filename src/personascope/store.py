@@ -23,14 +23,21 @@ from personascope.identity import canonical
 from personascope.readings import ReadingsFolder
 from personascope.records import Readings
 
-Kind = Literal["response", "verdict", "rendering"]
+Kind = Literal["response", "verdict", "rendering", "file", "rubric"]
+"""What a record is of. Files and rubrics are those of published data: what its responses and verdicts refer to."""
+
 Record = tuple[str, Mapping[str, Any], Mapping[str, Any]]  # key, value, by
 Item = TypeVar("Item")
+
+_PAGE = 8192
+"""Bytes of a page of a new file. A record longer than a quarter of one takes pages of its own: 309,554 published
+records take 382 MB in pages of 4096 bytes, and 220 MB in these."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS records (
     key TEXT PRIMARY KEY, kind TEXT NOT NULL, value TEXT NOT NULL, provenance TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS files ON records (key) WHERE kind = 'file';
 CREATE TABLE IF NOT EXISTS studies (key TEXT PRIMARY KEY, name TEXT NOT NULL, value TEXT NOT NULL);
 """
 
@@ -57,6 +64,7 @@ class Store:
                 check_same_thread=False,
             )
             if self.writable:
+                self._database.execute(f"PRAGMA page_size = {_PAGE}")
                 self._database.executescript(_TABLES)
 
     def close(self) -> None:
@@ -79,30 +87,49 @@ class Store:
         Raises:
             StoreError: if the disk is full or the store is read-only. Nothing recorded before is lost.
         """
-        rows = [(key, kind, _json(value), _json(provenance)) for key, value, provenance in records]
+        self.add([(kind, record) for record in records])
+        return self.lookup(key for key, _, _ in records)
+
+    def add(self, records: Iterable[tuple[Kind, Record]]) -> int:
+        """Writes records of several kinds in one transaction, all or none, and gives back how many were new.
+
+        Raises:
+            StoreError: as :meth:`record`.
+        """
+        rows = [(key, kind, _json(value), _json(provenance)) for kind, (key, value, provenance) in records]
         with self._explained("write"):
             if not self.writable:
                 raise sqlite3.OperationalError("attempt to write a readonly database")
             self._database.execute("BEGIN IMMEDIATE")
             try:
-                self._database.executemany("INSERT OR IGNORE INTO records VALUES (?, ?, ?, ?)", rows)
+                written = self._database.executemany("INSERT OR IGNORE INTO records VALUES (?, ?, ?, ?)", rows).rowcount
                 self._database.execute("COMMIT")
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):
                     self._database.execute("ROLLBACK")
                 raise
-        return self.lookup(key for key, _, _ in records)
+        return max(0, written)
 
     def provenance(self, key: str) -> dict[str, Any]:
         """Everything a record's key was made from, and the record itself: what a figure is traced back to."""
-        with self._explained("read"):
-            rows = self._database.execute(
-                "SELECT kind, value, provenance FROM records WHERE key = ?", (key,)
-            ).fetchall()
-        if not rows:
+        found = self.entries([key])
+        if not found:
             raise StoreError(f"record '{key}' asked of {self.path}, which has none of that key: give a whole key")
-        kind, value, provenance = rows[0]
-        return {"key": key, "kind": kind, "value": json.loads(value), "by": json.loads(provenance)}
+        return found[key]
+
+    def entries(self, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Of those of the keys that have a record: all of it (key, kind, value and by)."""
+        found: list[tuple[str, str, str, str]] = []
+        with self._explained("read"):
+            for some in chunked(list(dict.fromkeys(keys)), 500):
+                marks = ",".join("?" * len(some))
+                found += self._database.execute(f"SELECT * FROM records WHERE key IN ({marks})", some)
+        return {entry[0]: _entry(*entry) for entry in found}
+
+    def files(self) -> list[dict[str, Any]]:
+        """The records of the published files whose rows are in the store, as :meth:`entries` gives them."""
+        with self._explained("read"):
+            return [_entry(*row) for row in self._database.execute("SELECT * FROM records WHERE kind = 'file'")]
 
     def counts(self) -> dict[tuple[str, str], int]:
         """How many records there are, by kind and by what gave them (a checkpoint or a judge)."""
@@ -156,6 +183,10 @@ class Store:
 def chunked(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
     """The items in runs of at most ``size``."""
     return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _entry(key: str, kind: str, value: str, provenance: str) -> dict[str, Any]:
+    return {"key": key, "kind": kind, "value": json.loads(value), "by": json.loads(provenance)}
 
 
 def _json(value: Mapping[str, Any]) -> str:

@@ -178,7 +178,7 @@ def figures(
 ) -> None:
     """Draw every figure and table a store has data for; asks nothing and loads no model."""
     from personascope.errors import StoreError
-    from personascope.results import finished_studies, run_again, write_results
+    from personascope.results import drawable_again, finished_studies, write_results
 
     opened = _existing_store(store)
     studies = finished_studies(opened)
@@ -194,7 +194,7 @@ def figures(
         again = names[:place].count(each.study.name)
         name = f"{each.study.name}-{again + 1}" if again else each.study.name
         folder = outputs.check_folder(root / (name if len(studies) > 1 else ""), outputs.STUDY_FILES)
-        write_results(run_again(opened, each), folder, made=made.append)
+        write_results(drawable_again(opened, each), folder, made=made.append)
     if as_json:
         terminal.print_json({"files": made})
         return

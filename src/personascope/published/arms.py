@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from personascope.errors import PublishedError
 from personascope.interop.published import Published, ResultsFile, trait_of
-from personascope.interop.published.layout import Place, response_place
+from personascope.interop.published.layout import VECTORS, Place, response_place
 from personascope.lineages import Milestone
 
 Unit = Literal["residual", "unit", "vector", ""]
@@ -24,8 +24,9 @@ class Arm:
     """One row of a results file, as an arm. Numbers the files do not give are NaN, names they do not give are empty.
 
     ``model`` and ``source`` say where the vector is from, ``steered_model`` and ``evaluated`` what it steers.
-    ``strength`` is a multiple of ``unit``: of the residual norm ``norm`` (``unit_norm`` and ``targetnorm``: tracing
-    study §1.6), of a unit direction (fixed norms) or of the vector itself. ``scaling`` is the published word for it.
+    ``strength`` is a multiple of ``unit``: of the residual norm ``norm`` (``unit_norm``, ``targetnorm`` and
+    ``norm_calibrated``: tracing study §1.6), of a unit direction (fixed norms) or of the vector itself. ``scaling`` is
+    the published word for it.
     ``steered_files`` are the row's file and, where the row counts its answers too, the extension beside it.
     """
 
@@ -40,6 +41,7 @@ class Arm:
     unit: Unit
     norm: float
     scaling: str
+    vector_file: str
     plain_file: str
     steered_files: tuple[str, ...]
     results_file: str
@@ -51,15 +53,20 @@ class Arm:
         return self.model == self.steered_model and self.source.checkpoint == self.evaluated.checkpoint
 
     @property
+    def models(self) -> tuple[str, str]:
+        """The folders of the vector's model and of the steered one."""
+        return self.model, self.steered_model
+
+    @property
     def traits(self) -> tuple[str, str, str]:
         """The trait, the form its vector was extracted with and the form it was evaluated with."""
         trait, form = trait_of(self.column)
         return trait, form, trait_of(self.evaluated_column)[1]
 
     @property
-    def way(self) -> tuple[str, str, float, float, str]:
+    def way(self) -> tuple[str, str, str, str, str]:
         """What the points of one curve share: trait column, results file, layer, strength and scaling."""
-        return self.column, self.results_file, self.layer, self.strength, self.scaling
+        return self.column, self.results_file, str(self.layer), str(self.strength), self.scaling
 
 
 def arms_of(study: Published) -> list[Arm]:
@@ -86,11 +93,13 @@ def _arm(study: Published, results: ResultsFile, row: Mapping[str, Any]) -> Arm:
     steered_model = str(row.get("eval_model_name") or results.model)
     revision = str(row.get("eval_revision", "")) if steered_model == results.model else place.revision
     strength, unit, norm, scaling = _scale(row, place)
+    vector = f"{VECTORS}/{results.model}/{row['extract_revision']}/{column}_response_avg_diff.pt"
     return Arm(
         results.model, column, study.place(results.model, str(row["extract_revision"])),
         steered_model, study.place(steered_model, revision or "main"), str(row["trait"]),
         _number(row, "layer", place.layer), strength, unit, norm, scaling,
-        str(row["baseline_path"]), _composed(study, output, row), results.file, int(row["row"]),
+        str(row.get("vector_path") or vector), str(row["baseline_path"]), _composed(study, output, row),
+        results.file, int(row["row"]),
     )  # fmt: skip
 
 
@@ -102,12 +111,23 @@ def _scale(row: Mapping[str, Any], place: Place) -> tuple[float, Unit, float, st
         return strength, "residual", _number(row, "target_activation_norm"), scaling
     if scaling == "targetnorm" or not math.isnan(_number(row, "target_vector_norm")):
         return strength, "residual", _number(row, "target_vector_norm", place.target_norm), scaling or "targetnorm"
-    if scaling == "norm_calibrated":  # the column then holds the norm that was applied
-        return _number(row, "transfer_scale"), "unit", math.nan, scaling
+    if scaling == "norm_calibrated":
+        return *_calibrated(row), scaling
     if scaling.startswith("norm"):
         fixed = _number(row, "target_norm_from_name", _number({"name": scaling.removeprefix("norm_")}, "name"))
         return fixed * (1.0 if math.isnan(strength) else strength), "unit", math.nan, scaling
     return strength, "vector" if not math.isnan(strength) else "", math.nan, scaling
+
+
+def _calibrated(row: Mapping[str, Any]) -> tuple[float, Unit, float]:
+    """A share of the residual norm that is not recorded itself: the transfer scale may hold the norm that was applied.
+
+    Where it holds what its name says, the quotient of two residual norms, the share is not known.
+    """
+    norm, applied = _number(row, "target_activation_norm"), _number(row, "transfer_scale")
+    quotient = norm / _number(row, "source_activation_norm")
+    recorded = not math.isclose(applied, quotient, rel_tol=1e-6)
+    return applied / norm if recorded else math.nan, "residual", norm
 
 
 def _composed(study: Published, output: str, row: Mapping[str, Any]) -> tuple[str, ...]:
