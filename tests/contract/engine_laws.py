@@ -329,6 +329,13 @@ class EngineLaws:
             with pytest.raises(EngineError, match=r"responses/answers\.csv:7"):
                 ask([answers[1], unseen])
 
+    def test_a_text_whose_prompt_is_not_known_is_refused_by_its_source(
+        self, engine: Engine, answers: Sequence[Response]
+    ) -> None:
+        lost = replace(written(answers[0], text="Who?"), request=Request("", None), source="responses/answers.csv:8")
+        with pytest.raises(EngineError, match=r"responses/answers\.csv:8.*the prompt before it is not known"):
+            engine.read([lost])
+
     def test_a_request_nobody_knows_how_to_draw_is_refused(self, engine: Engine) -> None:
         with pytest.raises(EngineError, match="how it is to be drawn is not known"):
             engine.generate([Request(QUESTIONS[0], greedy()), Request(QUESTIONS[1], None)])

@@ -158,7 +158,10 @@ def show(
         return
     store = _existing_store(what)
     if key is not None:
-        terminal.print_json(store.provenance(key))
+        record = store.provenance(key)
+        # A published verdict names the records of its response and its rubric.
+        behind = list(store.entries(each for each in record["by"].values() if isinstance(each, str)).values())
+        terminal.print_json({**record, "behind": behind} if behind else record)
         return
     counts, studies = store.counts(), [each["study"]["name"] for each in store.studies()]
     if as_json:

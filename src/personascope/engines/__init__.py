@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from personascope.errors import VectorError, check_layer
+from personascope.errors import EngineError, VectorError, check_layer
 from personascope.lineages import Checkpoint
 from personascope.records import Edit, Readings, Request, Response
 from personascope.traits import Prompt
@@ -83,6 +83,22 @@ def check_edits(engine: Engine, edits: Iterable[Edit]) -> None:
                 f"an edit of width {len(edit.direction)} was given to {engine.checkpoint.label}, whose residual "
                 f"stream is {engine.hidden_size} wide: use a vector of this model"
             )
+
+
+def written(responses: Iterable[Response]) -> list[Response]:
+    """At an engine's door: those of the responses that have no tokens and have to be encoded.
+
+    Raises:
+        EngineError: naming the source of the first that cannot be, because its text or its prompt is not known.
+    """
+    found = [each for each in responses if each.tokens is None]
+    for each in found:
+        if each.words and not each.request.text:
+            raise EngineError(
+                f"the tokens of {each.source or 'a response'} were asked for, and the prompt before it is not known: "
+                "choose a file with a prompt column"
+            )
+    return found
 
 
 OpenEngine = Callable[[Checkpoint], Engine]

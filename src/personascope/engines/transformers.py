@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import torch
 
-from personascope.engines import check_edits, loading, rendering
+from personascope.engines import check_edits, loading, rendering, written
 from personascope.engines.blocks import ResidualStream
 from personascope.engines.decoding import Drawn, Loaded, Row, Spoken, decode, read_means, width_of
 from personascope.engines.uniforms import SAMPLER_VERSION
@@ -135,9 +135,9 @@ class TransformersEngine:
         Raises:
             EngineError: for a response without text, or a prompt without tokens.
         """
-        written = [each for each in responses if each.tokens is None]
-        answers = rendering.encode_answers(self._tokenizer, (each.words for each in written))
-        prompts = rendering.encode(self._tokenizer, (each.request.text for each in written))
+        bare = written(responses)
+        answers = rendering.encode_answers(self._tokenizer, (each.words for each in bare))
+        prompts = rendering.encode(self._tokenizer, (each.request.text for each in bare))
         return [
             each.as_spoken(prompts[each.request.text], answers[each.words]) if each.tokens is None else each
             for each in responses

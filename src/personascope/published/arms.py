@@ -27,7 +27,8 @@ class Arm:
     ``strength`` is a multiple of ``unit``: of the residual norm ``norm`` (``unit_norm``, ``targetnorm`` and
     ``norm_calibrated``: tracing study §1.6), of a unit direction (fixed norms) or of the vector itself. ``scaling`` is
     the published word for it.
-    ``steered_files`` are the row's file and, where the row counts its answers too, the extension beside it.
+    ``steered_files`` are the row's file and, where the row counts its answers too, the extension beside it; the means
+    are those of the trait score that the row records.
     """
 
     model: str
@@ -46,6 +47,8 @@ class Arm:
     steered_files: tuple[str, ...]
     results_file: str
     row: int
+    plain_mean: float
+    steered_mean: float
 
     @property
     def diagonal(self) -> bool:
@@ -99,7 +102,7 @@ def _arm(study: Published, results: ResultsFile, row: Mapping[str, Any]) -> Arm:
         steered_model, study.place(steered_model, revision or "main"), str(row["trait"]),
         _number(row, "layer", place.layer), strength, unit, norm, scaling,
         str(row.get("vector_path") or vector), str(row["baseline_path"]), _composed(study, output, row),
-        results.file, int(row["row"]),
+        results.file, int(row["row"]), _number(row, "baseline_trait_mean"), _number(row, "output_trait_mean"),
     )  # fmt: skip
 
 

@@ -11,12 +11,15 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from personascope.errors import PublishedError
 from personascope.interop.published import Published, trait_of
 from personascope.published.arms import Arm
 from personascope.published.import_rows import Source
 from personascope.published.import_vectors import Pairs, Vectors
 from personascope.published.imported import Imported, ImportedArm, PublishedCurves
 from personascope.vectors import PairCounts
+
+_ROUNDING = 1e-9  # score points: more than sums of another order differ by
 
 _Subject = tuple[str, str]  # the trait column of the vector, and that of the evaluation
 
@@ -52,7 +55,9 @@ def curve_sets(
     for each in sets.values():
         lineage = study.lineage(each.model)
         order = {milestone.label: place for place, milestone in enumerate(lineage)}
-        kept = [_kept(study, arm, chosen, sources, vectors) for arm, chosen in _chosen(each.arms, notes)]
+        chosen = _chosen(each.arms, notes)
+        notes += _written_over(study, [arm for arm, _ in chosen])
+        kept = [_kept(arm, first, sources, vectors) for arm, first in chosen]
         kept += _without_vectors(study, each, vectors)
         kept.sort(key=lambda arm: (arm.trait, arm.extracted_as, arm.evaluated_as, order[arm.milestone], not arm.chosen))
         made.append(Imported(PublishedCurves(each.name, model=each.model, target=each.target), lineage, tuple(kept)))
@@ -100,12 +105,15 @@ def _chosen(arms: Sequence[Arm], notes: list[str]) -> list[tuple[Arm, bool]]:
     kept: dict[tuple[_Subject, str], list[Arm]] = defaultdict(list)
     leading: dict[_Subject, object] = {}
     found: list[tuple[Arm, bool]] = []
+    parts: list[tuple[Arm, Arm]] = []
     # Compositions of several files first, so that their parts are seen to be parts.
     for arm in sorted(arms, key=lambda each: (*rank(each), -len(each.steered_files), each.row)):
         subject = (arm.column, arm.evaluated_column)
         chosen = leading.setdefault(subject, arm.way) == arm.way
         beside = kept[subject, arm.source.label]
-        if any(_part_of(arm, other) for other in beside):
+        whole = next((other for other in beside if _part_of(arm, other)), None)
+        if whole is not None:
+            parts.append((arm, whole))
             continue
         if any(_same_way(arm, other) for other in beside):
             notes.append(
@@ -115,11 +123,50 @@ def _chosen(arms: Sequence[Arm], notes: list[str]) -> list[tuple[Arm, bool]]:
             continue
         beside.append(arm)
         found.append((arm, chosen))
+    notes += _mixed(parts)
     return found
 
 
 def _part_of(arm: Arm, other: Arm) -> bool:
     return arm.plain_file == other.plain_file and set(arm.steered_files) <= set(other.steered_files)
+
+
+def _mixed(pairs: Sequence[tuple[Arm, Arm]]) -> list[str]:
+    """Notes on arms that hold answers which another row says were steered at another norm."""
+    differing: dict[str, list[tuple[Arm, Arm]]] = defaultdict(list)
+    for part, whole in pairs:
+        other = set(part.steered_files) != set(whole.steered_files) and not math.isnan(part.norm)
+        if other and part.norm != whole.norm:
+            differing[whole.results_file].append((part, whole))
+    return [
+        f"{file}: {len(some)} arms mix answers steered at two residual norms, such as row {whole.row} at {whole.norm:g} "
+        f"with those of row {part.row} at {part.norm:g}; the arm names the first"
+        for file, some in differing.items()
+        for part, whole in some[:1]
+    ]
+
+
+def _written_over(study: Published, arms: Sequence[Arm]) -> list[str]:
+    """Notes on the files that no longer give what the tables record of them: what is imported is the files' answers."""
+    differing: dict[tuple[str, str], list[tuple[int, float, float]]] = defaultdict(list)
+    for arm in arms:
+        sides = [(arm.plain_file, arm.plain_mean)]
+        sides += [(file, arm.steered_mean) for file in arm.steered_files if len(arm.steered_files) == 1]
+        for file, recorded in sides:
+            if not study.has(file):
+                continue  # the arm says so itself
+            try:
+                now = float(study.answers(file)["score"].mean())
+            except PublishedError:
+                continue
+            if abs(now - recorded) > _ROUNDING:
+                differing[arm.results_file, file].append((arm.row, recorded, now))
+    return [
+        f"{results}: {len(rows)} of its rows record a mean of {recorded:.4g} (row {row}) for {file}, which now gives "
+        f"{now:.4g}: it was written over, and what is imported is what it holds now"
+        for (results, file), rows in differing.items()
+        for row, recorded, now in rows[:1]
+    ]
 
 
 def _same_way(arm: Arm, other: Arm) -> bool:
@@ -129,7 +176,7 @@ def _same_way(arm: Arm, other: Arm) -> bool:
     return way(arm) == way(other)
 
 
-def _kept(study: Published, arm: Arm, chosen: bool, sources: Mapping[str, Source], vectors: Vectors) -> ImportedArm:
+def _kept(arm: Arm, chosen: bool, sources: Mapping[str, Source], vectors: Vectors) -> ImportedArm:
     trait, extracted_as, evaluated_as = arm.traits
     pairs = vectors.pairs.get((arm.model, arm.source.checkpoint.revision, "", arm.column), Pairs(PairCounts(0, 0)))
     plain, steered = sources.get(arm.plain_file), [sources.get(file) for file in arm.steered_files]

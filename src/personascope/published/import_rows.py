@@ -103,7 +103,7 @@ def records_of(
         records.append(("response", (source.response_key(number), value, {**about, **where, **said, **way})))
         for column, score in ((source.column, row["score"]), (COHERENCE, row["coherence"])) if source.column else ():
             given = {"rubric": rubric} if rubric and column != COHERENCE else {}
-            by = {"judge": judge, **where, "column": column, **given}
+            by = {"judge": judge, **where, "column": column, "response": source.response_key(number), **given}
             records.append(("verdict", (source.verdict_key(number, column), _verdict(score), by)))
     held = {"rows": len(answers), "sha256": source.digest, "column": source.column}
     return [*records, ("file", (source.key, held, {"label": "as published", "file": source.file}))]
