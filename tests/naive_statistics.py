@@ -84,13 +84,13 @@ def compared(baseline: Rows, steered: Rows) -> dict[str, float | None]:
         for what in ("mean", "median"):
             before, after = sides["baseline"][what], sides["output"][what]
             row[f"delta_{name}_{what}"] = None if before is None or after is None else after - before
-    if row["delta_trait_mean"] is None:
-        return row
+    row["paired_questions"] = len({each[0] for each in baseline} & {each[0] for each in steered})
     for which, name in ((1, "trait"), (2, "coherence")):
         before, after = by_question(baseline, which), by_question(steered, which)
         shared = [question for question in before if question in after]
         differences = [after[question] - before[question] for question in shared]
-        row["paired_questions"] = len(shared)
+        if not shared:
+            continue
         row[f"paired_{name}_mean_diff"] = math.fsum(differences) / len(shared)
         row[f"paired_{name}_median_diff"] = statistics.median(differences)
         row[f"{name}_question_mean_baseline"] = math.fsum(before[question] for question in shared) / len(shared)
@@ -99,8 +99,8 @@ def compared(baseline: Rows, steered: Rows) -> dict[str, float | None]:
         row[f"{name}_sign_flip_p_two_sided"], row[f"{name}_sign_flip_p_greater"] = two_sided, greater
         if name == "trait":
             row |= signs(differences)
-    row["trait_primary_p_two_sided"] = row["trait_sign_flip_p_two_sided"]
-    row["trait_primary_p_greater"] = row["trait_sign_flip_p_greater"]
+    row["trait_primary_p_two_sided"] = row.get("trait_sign_flip_p_two_sided")
+    row["trait_primary_p_greater"] = row.get("trait_sign_flip_p_greater")
     return row
 
 

@@ -231,7 +231,10 @@ def _filled(world: World, said: dict[str, object], *, steered: Answers | None = 
     if said["status"] == "raw_output":
         found = [(*a[:3], None, a[4]) for a in found]
     row = {**said, **world.statistics(baseline, found)}
-    if row.get("paired_questions"):
+    if said["status"] == "raw_output":  # nothing was paired
+        row = {name: value for name, value in row.items() if "paired" not in name and "question" not in name}
+        row = {name: value for name, value in row.items() if "_p_" not in name}
+    else:
         row |= {"trait_sign_flip_exact_available": True, "trait_primary_test": "sign_flip_exact"}
     return row
 

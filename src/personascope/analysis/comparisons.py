@@ -58,10 +58,12 @@ def compare(baseline: pd.DataFrame, steered: pd.DataFrame) -> dict[str, float]:
     for name in MEASURES:
         for what in ("mean", "median"):
             found[f"delta_{name}_{what}"] = found[f"output_{name}_{what}"] - found[f"baseline_{name}_{what}"]
-    paired = _question_means(baseline).join(_question_means(steered), how="inner", lsuffix="_plain", rsuffix="_steered")
+    plain, changed = _question_means(baseline).add_suffix("_plain"), _question_means(steered).add_suffix("_steered")
+    paired = plain.join(changed, how="inner")
     found["paired_questions"] = len(paired)
     for name, column in MEASURES.items():
-        found |= _paired(name, paired[f"{column}_plain"].to_numpy(), paired[f"{column}_steered"].to_numpy())
+        sides_of = [paired[f"{column}_{which}"].to_numpy(dtype=np.float64) for which in ("plain", "steered")]
+        found |= _paired(name, *sides_of)
     return found
 
 
