@@ -9,8 +9,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from personascope.analysis.significance import MOST_EXACT, TOLERANCE, sign_flip
+from personascope.analysis.significance import (
+    MOST_EXACT,
+    TOLERANCE,
+    sign_flip,
+    sign_flip_p,
+    sign_flip_ps,
+    sign_test,
+)
 
+TIED = some.one_of(
+    some.integers(-8, 8).map(float),  # many patterns with exactly the same mean
+    some.integers(-9, 9).map(lambda value: value / 2**7),
+    some.integers(-3, 3).map(lambda value: value / 3),  # ties but for rounding
+    some.sampled_from([33.3, -33.3, 66.7, 0.0, 1e-20, -1e-15]),
+)
 SCORES = some.lists(some.floats(-100, 100).map(lambda value: round(value, 3)), min_size=1, max_size=9)
 
 
@@ -103,3 +116,61 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
     tests = [sign_flip(generator.normal(1.5, 2, 10)) for _ in range(1500)]
     cover = np.mean([test.low <= 1.5 <= test.high for test in tests])
     assert 0.93 <= cover <= 0.97, f"95 % intervals covered {cover:.3f}"
+
+
+@given(some.lists(TIED, min_size=1, max_size=10))
+@settings(max_examples=200, deadline=None)
+def test_the_quick_p_values_are_those_of_the_full_enumeration_where_patterns_tie(values):
+    assert sign_flip_p(np.array(values)) == naive(values), "halves of the pairs must count every pattern, ties included"
+
+
+@pytest.mark.parametrize("pairs", [1, 2, 19, 20, MOST_EXACT])
+@pytest.mark.parametrize("lattice", [0.0, 0.25, 1 / 3])
+def test_the_quick_p_values_are_those_of_the_slow_test_to_the_last_count(pairs, lattice):
+    generator = np.random.default_rng(pairs)
+    values = generator.integers(-6, 9, pairs) * lattice if lattice else generator.normal(0.5, 10, pairs)
+    slow = sign_flip(values)
+    assert sign_flip_p(values) == (slow.p_two_sided, slow.p_greater)
+
+
+def test_many_tests_at_once_are_each_test_alone():
+    generator = np.random.default_rng(4)
+    rows = generator.normal(0.5, 2, (600, 7))
+    rows[generator.random(rows.shape) < 0.2] = np.nan
+    rows[:2] = np.nan
+    two_sided, greater = sign_flip_ps(rows)
+    alone = np.array([sign_flip_p(row) for row in rows]).T
+    np.testing.assert_array_equal([two_sided, greater], alone, "a pair that a row lacks changes no other row's p")
+    assert np.isnan(two_sided[:2]).all(), "a row without a pair has no p"
+    assert sign_flip_ps(np.zeros((0, 5)))[0].shape == (0,)
+
+
+def test_many_tests_of_many_pairs_are_drawn_and_near_the_slow_test():
+    rows = np.random.default_rng(5).normal(0.25, 1, (3, MOST_EXACT + 8))
+    for row, two_sided, greater in zip(rows, *sign_flip_ps(rows), strict=True):
+        slow = sign_flip(row)
+        assert (two_sided, greater) == pytest.approx((slow.p_two_sided, slow.p_greater), abs=0.015)
+        assert sign_flip_p(row) == (slow.p_two_sided, slow.p_greater), (
+            "one test alone is drawn as finely as the slow one"
+        )
+    assert sign_flip_ps(np.full((1, 30), 1e-14))[0] == 1.0, "a mean of nothing but rounding is no effect"
+
+
+def test_a_pair_that_does_not_differ_changes_no_p():
+    values = np.random.default_rng(6).normal(1, 3, 12)
+    assert sign_flip_p(values) == sign_flip_p(np.append(values, [0.0, 0.0]))
+
+
+@given(some.lists(some.sampled_from([-2.0, -1e-13, 0.0, 1e-13, 0.5, np.nan]), max_size=14))
+@settings(max_examples=100, deadline=None)
+def test_the_sign_test_counts_coins(values):
+    test = sign_test(np.array(values))
+    positive, negative = sum(each > TOLERANCE for each in values), sum(each < -TOLERANCE for each in values)
+    assert (test.positive, test.negative, test.pairs) == (positive, negative, positive + negative)
+    coins = np.array([sum(faces) for faces in itertools.product([0, 1], repeat=positive + negative)])
+    if np.isnan(values).all():
+        assert np.isnan([test.p_two_sided, test.p_greater]).all()
+    else:
+        outer = max(positive, negative)
+        assert test.p_greater == pytest.approx(np.mean(coins >= positive), abs=1e-15)
+        assert test.p_two_sided == pytest.approx(min(1.0, 2 * np.mean(coins >= outer)), abs=1e-15)

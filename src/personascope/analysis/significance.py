@@ -1,8 +1,8 @@
 """Is an effect more than chance? Exact tests and intervals over paired questions.
 
-Owns: :func:`sign_flip`, its Monte Carlo stand-in for many pairs, and :func:`sign_flip_p`. The one law: everything is
-counted over the same enumeration of sign patterns, so a p-value and an interval agree (but for effects below the
-tolerance).
+Owns: :func:`sign_flip` with its Monte Carlo stand-in for many pairs, :func:`sign_flip_p` and :func:`sign_flip_ps`, and
+:func:`sign_test`. The one law: all are counted over the same sign patterns, so a p-value and an interval agree (but for
+effects below the tolerance).
 
 The test (tracing study §2.2): if steering does nothing, each question's difference is as likely negative as positive.
 Of all 2^n sign patterns, p is the share whose mean is at least as extreme as the one observed, with a tolerance of
@@ -16,11 +16,12 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 TOLERANCE = 1e-12
 MOST_EXACT = 22  # 2^22 sign patterns take 0.05 CPU s; beyond, patterns are drawn
 _DRAWN = 2**18
+_AT_ONCE = 256  # rows of p-values: their subset sums then stay below 10 MB
 
 
 @dataclass(frozen=True)
@@ -70,30 +71,117 @@ def sign_flip(differences: Float[np.ndarray, "pair"], *, level: float = 0.95, se
 def sign_flip_p(differences: Float[np.ndarray, "pair"]) -> tuple[float, float]:
     """The two p-values of :func:`sign_flip` alone, two-sided and greater, in a hundredth of its time.
 
-    The patterns are the same and all of them count, but they are not written out: every subset is one of the first half
-    of the pairs beside one of the second, and such pairs of sums are counted by bisection.
-
     Example:
         >>> sign_flip_p(np.ones(10)) == (2**-9, 2**-10)
         True
     """
     values = np.asarray(differences, dtype=np.float64)
     values = values[~np.isnan(values)]
-    if len(values) == 0 or len(values) > MOST_EXACT:
+    if len(values) > MOST_EXACT:
         test = sign_flip(values)
         return test.p_two_sided, test.p_greater
-    first, _ = _flipped_sums(values[: len(values) // 2])
-    second = np.sort(_flipped_sums(values[len(values) // 2 :])[0])
-    total, patterns = float(values.sum()), len(first) * len(second)
-    slack = len(values) * TOLERANCE
+    two_sided, greater = sign_flip_ps(values[None])
+    return float(two_sided[0]), float(greater[0])
 
-    def at_most(sum_: float) -> int:
-        return int(np.searchsorted(second, sum_ - first, side="right").sum())
 
-    below = int(np.searchsorted(second, (total + abs(total) - slack) / 2 - first, side="left").sum())
-    extreme = at_most((total - abs(total) + slack) / 2) + patterns - below
-    two_sided = 1.0 if abs(total) <= slack else extreme / patterns
-    return two_sided, at_most(slack / 2) / patterns
+def sign_flip_ps(
+    differences: Float[np.ndarray, "row pair"],
+) -> tuple[Float[np.ndarray, "row"], Float[np.ndarray, "row"]]:
+    """Two-sided and greater p-values of many tests at once, one per row; NaN in a row is a pair that it lacks.
+
+    The patterns are those of :func:`sign_flip` and all of them count, but they are not written out: every subset is one
+    of the first half of the pairs beside one of the second, and such pairs of sums are counted by bisection. Beyond 22
+    pairs 2^14 patterns are drawn, the same for every row.
+    """
+    rows = np.asarray(differences, dtype=np.float64)
+    known = ~np.isnan(rows)
+    # A pair of difference zero doubles every count, so that it changes no share: it can stand for a missing one.
+    filled, pairs = np.where(known, rows, 0.0), known.sum(axis=1)
+    counted = _counted_by_halves if rows.shape[1] <= MOST_EXACT else _counted_in_drawn
+    found = [counted(filled[at : at + _AT_ONCE], pairs[at : at + _AT_ONCE]) for at in range(0, len(rows), _AT_ONCE)]
+    two_sided, greater = np.concatenate([np.zeros((2, 0)), *found], axis=1)
+    return np.where(pairs, two_sided, np.nan), np.where(pairs, greater, np.nan)
+
+
+def _counted_by_halves(
+    rows: Float[np.ndarray, "row pair"], pairs: Int[np.ndarray, "row"]
+) -> Float[np.ndarray, "2 row"]:
+    half = rows.shape[1] // 2
+    first = rows[:, :half] @ _subsets(half).T
+    second = np.sort(rows[:, half:] @ _subsets(rows.shape[1] - half).T, axis=1)
+    totals, slacks = rows.sum(axis=1), pairs * TOLERANCE
+    counts = np.zeros((2, len(rows)))
+    for place, (total, slack) in enumerate(zip(totals, slacks, strict=True)):
+        above, below = second[place], first[place]
+        greater = np.searchsorted(above, slack / 2 - below, side="right").sum()
+        extreme = greater if total >= 0 else np.searchsorted(above, total + slack / 2 - below, side="right").sum()
+        # A subset as low as this has a complement as high: together they are the patterns at least as extreme.
+        counts[:, place] = 2.0 * extreme, greater
+    shares: np.ndarray = counts / 2.0 ** rows.shape[1]
+    shares[0, np.abs(totals) <= slacks] = 1.0
+    return shares
+
+
+def _counted_in_drawn(rows: Float[np.ndarray, "row pair"], pairs: Int[np.ndarray, "row"]) -> Float[np.ndarray, "2 row"]:
+    flipped = rows @ _drawn_subsets(rows.shape[1]).T
+    totals, slacks = rows.sum(axis=1)[:, None], (pairs * TOLERANCE)[:, None]
+    downwards = (flipped <= (totals - np.abs(totals) + slacks) / 2).mean(axis=1)
+    upwards = (flipped >= (totals + np.abs(totals) - slacks) / 2).mean(axis=1)
+    two_sided = np.where(np.abs(totals[:, 0]) <= slacks[:, 0], 1.0, downwards + upwards)
+    return np.stack([two_sided, (flipped <= slacks / 2).mean(axis=1)])
+
+
+@functools.lru_cache(maxsize=4)
+def _subsets(pairs: int) -> Float[np.ndarray, "pattern pair"]:
+    """Which pairs each subset holds: ones and zeros."""
+    return (np.arange(2**pairs)[:, None] >> np.arange(pairs) & 1).astype(np.float64)
+
+
+@functools.lru_cache(maxsize=1)
+def _drawn_subsets(pairs: int) -> Float[np.ndarray, "pattern pair"]:
+    """Random subsets, the empty one, which is the pattern observed, among them."""
+    chosen = np.random.default_rng(0).integers(0, 2, (2**14, pairs)).astype(np.float64)
+    chosen[0] = 0
+    return chosen
+
+
+@dataclass(frozen=True)
+class SignTest:
+    """How many differences are positive and negative, and how likely a fair coin is as one-sided; NaN without any."""
+
+    positive: int
+    negative: int
+    p_two_sided: float
+    p_greater: float
+
+    @property
+    def pairs(self) -> int:
+        """The pairs that count: those that differ."""
+        return self.positive + self.negative
+
+
+def sign_test(differences: Float[np.ndarray, "pair"]) -> SignTest:
+    """The sign test of paired differences: it asks only in which direction each question moved (tracing study §2.2).
+
+    Differences within the tolerance are no difference and are left out, as are those that are NaN. With none left the
+    p-values are 1, as nothing speaks against a fair coin; with nothing given they are NaN.
+
+    Example:
+        >>> sign_test(np.array([1.0, 2.0, 3.0, 0.0])).p_greater
+        0.125
+    """
+    from scipy.stats import binomtest
+
+    values = np.asarray(differences, dtype=np.float64)
+    positive, negative = int((values > TOLERANCE).sum()), int((values < -TOLERANCE).sum())
+    if np.isnan(values).all():
+        return SignTest(0, 0, np.nan, np.nan)
+    if not positive + negative:
+        return SignTest(0, 0, 1.0, 1.0)
+    two_sided, greater = (
+        float(binomtest(positive, positive + negative, alternative=side).pvalue) for side in ("two-sided", "greater")
+    )
+    return SignTest(positive, negative, two_sided, greater)
 
 
 def _flipped_sums(
