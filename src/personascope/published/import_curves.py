@@ -139,7 +139,7 @@ def _mixed(pairs: Sequence[tuple[Arm, Arm]]) -> list[str]:
         if other and part.norm != whole.norm:
             differing[whole.results_file].append((part, whole))
     return [
-        f"{file}: {len(some)} arms mix answers steered at two residual norms, such as row {whole.row} at {whole.norm:g} "
+        f"{file}: {len(some)} arms mix answers steered at two norms, such as row {whole.row} at {whole.norm:g} "
         f"with those of row {part.row} at {part.norm:g}; the arm names the first"
         for file, some in differing.items()
         for part, whole in some[:1]
@@ -162,7 +162,7 @@ def _written_over(study: Published, arms: Sequence[Arm]) -> list[str]:
             if abs(now - recorded) > _ROUNDING:
                 differing[arm.results_file, file].append((arm.row, recorded, now))
     return [
-        f"{results}: {len(rows)} of its rows record a mean of {recorded:.4g} (row {row}) for {file}, which now gives "
+        f"{results}: {len(rows)} rows record a mean of {recorded:.4g} (row {row}) for {file}, which now gives "
         f"{now:.4g}: it was written over, and what is imported is what it holds now"
         for (results, file), rows in differing.items()
         for row, recorded, now in rows[:1]
