@@ -62,21 +62,24 @@ if TYPE_CHECKING:  # what the names are, for type checkers and editors; a test h
     from personascope.traits import Rubric as Rubric
     from personascope.traits import Trait as Trait
     from personascope.traits import load_trait as load_trait
+    from personascope.traits import save_trait as save_trait
     from personascope.vectors import NoVector as NoVector
     from personascope.vectors import PersonaVector as PersonaVector
     from personascope.vectors import Steering as Steering
     from personascope.vectors import load_vector as load_vector
+    from personascope.writers.opening import open_writer as open_writer
 
 __version__ = "0.1.0"
 
 _PLACES = {
     "personascope.errors": ["PersonascopeError"],
-    "personascope.traits": ["Trait", "Contrast", "Rubric", "Prompt", "load_trait"],
+    "personascope.traits": ["Trait", "Contrast", "Rubric", "Prompt", "load_trait", "save_trait"],
     "personascope.lineages": ["Checkpoint", "Milestone", "Lineage", "load_lineage"],
     "personascope.records": ["Sampling", "Edit", "Request", "Response", "Case", "Verdict", "Answer", "Bar"],
     "personascope.vectors": ["PersonaVector", "NoVector", "Steering", "load_vector"],
     "personascope.engines.opening": ["open_engine", "open_lineage", "Opener"],
     "personascope.judges.opening": ["open_judge"],
+    "personascope.writers.opening": ["open_writer"],
     "personascope.store": ["Store"],
     "personascope.remembering": ["RememberingEngine", "RememberingJudge"],
     "personascope.respond": ["respond", "answer", "Arm"],

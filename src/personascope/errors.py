@@ -47,6 +47,18 @@ class JudgeError(PersonascopeError, RuntimeError):
     """A judge cannot score what it was given."""
 
 
+class WriterError(PersonascopeError, RuntimeError):
+    """A writer cannot write what it was asked for."""
+
+
+class DraftError(WriterError):
+    """A writer's drafts were not valid, however often it was told why. ``drafts`` is what it wrote, for people."""
+
+    def __init__(self, message: str, drafts: str) -> None:
+        super().__init__(message)
+        self.drafts = drafts
+
+
 class PublishedError(PersonascopeError, ValueError):
     """A folder or a file is not what the published study's layout says it is."""
 

@@ -1,12 +1,13 @@
-"""TOML files into frozen values.
+"""TOML files into frozen values, and texts into new files.
 
-Owns: reading a trait, lineage or study file into its dataclass. The one law: an unknown key is an error
-that names the nearest known one, and every problem of a file is reported in one line with the file's name.
+Owns: reading a trait, lineage or study file into its dataclass, and :func:`write_new`. The one law: an unknown key is
+an error that names the nearest known one, and every problem of a file is reported in one line with the file's name.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import tomllib
 from importlib import resources
@@ -37,6 +38,27 @@ def read_toml(path: Path, *, error: type[PersonascopeError]) -> dict[str, Any]:
         raise error(f"{path}: no such file; check the path, or give the name of a bundled one") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as problem:
         raise error(f"{path}: not a readable TOML file ({problem}); mend it and run again") from None
+
+
+def write_new(path: Path, text: str, *, error: type[PersonascopeError]) -> None:
+    """Writes a text to a file that is not there yet, whole or not at all, with its newlines as they are.
+
+    Raises:
+        error: if something is there already, or UTF-8 does not hold the text.
+    """
+    try:
+        content = text.encode("utf-8")
+    except UnicodeEncodeError as problem:
+        raise error(f"{path}: the text holds {text[problem.start]!a}, which no file does; leave it out") from None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    try:
+        draft.write_bytes(content)
+        os.link(draft, path)  # unlike a renaming, it never takes the place of a file
+    except FileExistsError:
+        raise error(f"{path} is there already and is not written over: give another name, or move it away") from None
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def check_name(name: str, what: str, error: type[PersonascopeError]) -> None:
