@@ -1,0 +1,186 @@
+"""Reliability: correlations by hand, items paired once, and a split-half step-up that simulation bears out."""
+
+from __future__ import annotations
+
+import math
+import statistics
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from personascope.analysis.reliability import agreement, agreements, measured_twice, same_items, split_half
+
+SCORES = some.lists(some.tuples(*[some.integers(0, 100).map(float)] * 2), min_size=2, max_size=20)
+
+
+def naive_correlation(one: list[float], other: list[float]) -> float:
+    mean, mean_other = statistics.fmean(one), statistics.fmean(other)
+    top = math.fsum((x - mean) * (y - mean_other) for x, y in zip(one, other, strict=True))
+    below = math.fsum((x - mean) ** 2 for x in one) * math.fsum((y - mean_other) ** 2 for y in other)
+    return top / math.sqrt(below) if below else math.nan
+
+
+def naive_ranks(values: list[float]) -> list[float]:
+    """One more than how many are less, ties at the middle of their places."""
+    return [sum(x < value for x in values) + (1 + sum(x == value for x in values)) / 2 for value in values]
+
+
+@given(SCORES)
+@settings(max_examples=80, deadline=None)
+def test_correlations_differences_and_bias_are_those_by_hand(pairs) -> None:
+    one, other = [list(each) for each in zip(*pairs, strict=True)]
+    found = agreement(np.array(one), np.array(other))
+    assert found.items == len(pairs)
+    assert found.pearson == pytest.approx(naive_correlation(one, other), abs=1e-9, nan_ok=True)
+    expected = naive_correlation(naive_ranks(one), naive_ranks(other))
+    assert found.spearman == pytest.approx(expected, abs=1e-9, nan_ok=True)
+    assert found.difference == pytest.approx(statistics.fmean(abs(x - y) for x, y in pairs))
+    assert found.bias == pytest.approx(statistics.fmean(y - x for x, y in pairs), abs=1e-9)
+
+
+@given(SCORES)
+@settings(max_examples=60, deadline=None)
+def test_kappa_is_the_agreement_beyond_chance_of_the_verdicts_the_bar_makes(pairs) -> None:
+    one, other = (np.array(each) for each in zip(*pairs, strict=True))
+    yes, also = one >= 50, other >= 50
+    chance = yes.mean() * also.mean() + (~yes).mean() * (~also).mean()
+    expected = ((yes == also).mean() - chance) / (1 - chance) if chance < 1 else math.nan
+    assert agreement(one, other, bar=50).kappa == pytest.approx(expected, abs=1e-9, nan_ok=True)
+    assert math.isnan(agreement(one, other).kappa), "no bar, no verdicts"
+
+
+def test_a_measurement_agrees_with_itself_and_a_shift_is_bias_and_no_disagreement_of_order() -> None:
+    scores = np.array([1.0, 5.0, 20.0, 90.0])
+    itself, shifted = agreement(scores, scores, bar=50), agreement(scores, scores + 3, bar=50)
+    assert (itself.pearson, itself.spearman, itself.difference, itself.kappa) == pytest.approx((1, 1, 0, 1))
+    assert (shifted.spearman, shifted.bias, shifted.difference) == pytest.approx((1, 3, 3))
+
+
+def test_unscored_items_are_left_out_and_nothing_scored_is_unknown() -> None:
+    found = agreement(np.array([1.0, np.nan, 3.0]), np.array([2.0, 5.0, np.nan]))
+    assert (found.items, found.bias) == (1, 1.0)
+    assert math.isnan(found.pearson), "one item has no correlation"
+    empty = agreement(np.array([np.nan]), np.array([1.0]))
+    assert empty.items == 0
+    assert math.isnan(empty.difference)
+
+
+def test_agreements_are_one_row_per_quantity() -> None:
+    frame = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": [2.0, 3.0, 4.0], "c": [3.0, 2.0, 1.0]})
+    found = agreements(frame, {"same order": ("a", "b"), "reversed": ("a", "c")}, bars={"reversed": 2.5})
+    assert found["quantity"].tolist() == ["same order", "reversed"]
+    assert found["pearson"].tolist() == pytest.approx([1, -1])
+    assert found["bar"].isna().tolist() == [True, False]
+
+
+# Which items are the same.
+
+
+def test_items_that_look_alike_are_paired_in_order_and_used_once() -> None:
+    one = pd.DataFrame({"text": ["x", "x", "y"], "score": [1, 2, 3]})
+    other = pd.DataFrame({"text": ["y", "x", "x", "x"], "score": [30, 10, 20, 40]})
+    shared = same_items(one, other, on=["text"])
+    pairs = sorted(zip(shared["score_first"], shared["score_second"], strict=True))
+    assert pairs == [(1, 10), (2, 20), (3, 30)]
+    assert list(shared.columns) == ["text", "score_first", "score_second"]
+
+
+def test_a_copied_verdict_is_no_second_one_and_neither_are_two_draws_in_one_file() -> None:
+    rows = [
+        ("judged again", "f1", 10.0), ("judged again", "f2", 12.0), ("judged again", "f3", 13.0),
+        ("copied", "f1", 10.0), ("copied", "f2", 10.0),
+        ("drawn twice", "f1", 10.0), ("drawn twice", "f1", 50.0),
+        ("once", "f1", 10.0),
+    ]  # fmt: skip
+    answers = pd.DataFrame(rows, columns=["answer", "file", "score"]).assign(coherence=50.0)
+    found = measured_twice(answers, on=["answer"])
+    assert found.to_dict("records") == [
+        {"answer": "judged again", "score_first": 10.0, "score_second": 12.0,
+         "coherence_first": 50.0, "coherence_second": 50.0}
+    ]  # fmt: skip
+
+
+# Split halves.
+
+
+def planted(draw: np.random.Generator, pairs: int, signal: float, *, hidden: int = 512) -> np.ndarray:
+    """Differences that share a vector of length ``signal``, each with noise of variance 1 in every dimension."""
+    differences = draw.normal(size=(pairs, hidden))
+    differences[:, 0] += signal
+    return differences
+
+
+def naive_split_half(differences: np.ndarray, draw: np.random.Generator, splits: int) -> float:
+    """The mean cosine of the halves' means, each mean a loop over its pairs."""
+    cosines = []
+    for _ in range(splits):
+        order = draw.permutation(len(differences)).tolist()
+        half = len(order) // 2
+        one, other = (
+            sum(differences[place] for place in each) / half for each in (order[:half], order[half : 2 * half])
+        )
+        cosines.append(float(np.dot(one, other) / math.sqrt(np.dot(one, one) * np.dot(other, other))))
+    return statistics.fmean(cosines)
+
+
+def cosine(one: np.ndarray, other: np.ndarray) -> float:
+    return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
+
+
+def test_the_mean_over_splits_is_the_naive_one_and_the_seed_repeats_it() -> None:
+    differences = planted(np.random.default_rng(0), 9, 5.0, hidden=32)
+    found = split_half(differences, splits=50, seed=4)
+    assert found.cosine == pytest.approx(naive_split_half(differences, np.random.default_rng(4), 50), abs=1e-12)
+    assert found == split_half(differences, splits=50, seed=4)
+    assert found.low <= found.cosine <= found.high
+
+
+def test_length_does_not_count() -> None:
+    differences = planted(np.random.default_rng(0), 8, 5.0, hidden=32)
+    assert split_half(differences * 7, seed=1).cosine == pytest.approx(
+        split_half(differences, seed=1).cosine, abs=1e-12
+    )
+
+
+@pytest.mark.parametrize(("pairs", "signal"), [(20, 5.0), (21, 3.0), (7, 7.0), (2, 20.0), (200, 1.5)])
+def test_the_step_up_foretells_the_cosine_with_a_new_vector_and_with_the_true_one(pairs: int, signal: float) -> None:
+    draw = np.random.default_rng(pairs)
+    foretold, again, foretold_true, true = [], [], [], []
+    for turn in range(40):
+        one, other = (planted(draw, pairs, signal) for _ in range(2))
+        found = split_half(one, splits=20, seed=turn)
+        foretold.append(found.again)
+        foretold_true.append(found.true)
+        again.append(cosine(one.mean(axis=0), other.mean(axis=0)))
+        true.append(float(one.mean(axis=0)[0] / np.linalg.norm(one.mean(axis=0))))
+    expected = signal**2 / (signal**2 + 512 / pairs)
+    assert np.mean(again) == pytest.approx(expected, abs=0.03), "the derivation: S / (S + V/n)"
+    assert np.mean(foretold) == pytest.approx(np.mean(again), abs=0.04)
+    assert np.mean(foretold_true) == pytest.approx(np.mean(true), abs=0.04)
+
+
+def test_pairs_of_one_question_share_more_than_the_trait_so_questions_are_split_and_not_pairs() -> None:
+    draw = np.random.default_rng(0)
+    questions = np.repeat(np.arange(20), 4)
+    by_pair, by_question, again = [], [], []
+    for turn in range(30):
+        samples = [planted(draw, 80, 2.0) + np.repeat(draw.normal(size=(20, 512)), 4, axis=0) for _ in range(2)]
+        again.append(cosine(*(each.mean(axis=0) for each in samples)))
+        by_pair.append(split_half(samples[0], splits=20, seed=turn).again)
+        by_question.append(split_half(samples[0], splits=20, seed=turn, groups=questions).again)
+    assert np.mean(by_question) == pytest.approx(np.mean(again), abs=0.04)
+    assert np.mean(by_pair) > np.mean(again) + 0.3, "splitting pairs takes what a question shares for the trait"
+
+
+def test_halves_of_noise_do_not_agree_and_one_pair_has_no_halves() -> None:
+    noise = [split_half(planted(np.random.default_rng(seed), 40, 0.0), splits=20).cosine for seed in range(20)]
+    assert abs(np.mean(noise)) < 0.02
+    opposed = split_half(np.array([[1.0, 0.0], [-1.0, 0.0]]))
+    assert opposed.cosine == -1
+    assert math.isnan(opposed.again), "no agreement, nothing to step up"
+    for pairs in (0, 1):
+        found = split_half(np.ones((pairs, 4)))
+        assert (found.pairs, math.isnan(found.cosine), math.isnan(found.again)) == (pairs, True, True)
