@@ -15,9 +15,10 @@ import pytest
 import naive_statistics as naive
 import published_world as world_of
 from personascope.interop.published import open_published
+from personascope.published.agreement import GROUPS, LIMITS
 from personascope.published.check import FILE, ROW, Check, check, constant_columns
 from personascope.published.corrections import families
-from personascope.published.verdicts import GROUPS, LIMITS, contradictions
+from personascope.published.reasons import contradictions
 from published_damage import damage
 from published_world import REVISIONS, TRAITS, World, baseline_file, column, results_file, steered_file, write_csv
 
@@ -30,7 +31,7 @@ PLANTED = {
     "rewritten": ("not reproduced", "overwritten output"),
     "missing": ("not reproduced", "missing file"),
     "raw_output": ("partly checked", "raw output"),
-    "inherited": ("reproduced", ""),
+    "inherited": ("reproduced", "inherited correction"),
     "constant": ("not reproduced", "constant placeholder"),
 }
 
@@ -139,6 +140,8 @@ def test_the_family_of_a_correction_is_found_from_the_numbers(checked: Check) ->
     assert set(rows.loc[BOASTFUL, "family"].dropna()) == {10}
     assert set(rows.loc[TRANSFER, "family"]) == {5}, "a table of two targets keeps the family of each"
     assert set(rows.loc[TRANSFER, "family_is"]) == {"rows of its target"}
+    told = "corrected for 5 tests, the rows of its target; the file has 10 rows of its trait"
+    assert rows.loc[TRANSFER, "detail"].str.contains(told).all()
     assert rows.loc[BOASTFUL, "family_is"].tolist() == ["rows of the file"] * 10 + [""]
 
 
@@ -212,6 +215,54 @@ def test_the_limit_lies_where_it_is_said_to(changed: World, digits: float) -> No
     edit(changed, TRANSFER, shift)
     row = row_of(check(open_published(changed.root)), TRANSFER, 1)
     assert (row["verdict"] == "reproduced") == (digits <= LIMITS["descriptives"])
+
+
+def test_a_baseline_written_over_with_another_trait_is_told_as_such(changed: World) -> None:
+    """It happened: the study kept the baselines of several traits at one path."""
+    file, foreign = baseline_file(TRAITS[1], REVISIONS[1]), column(TRAITS[0])
+    write_csv(
+        changed.path(file), ["question_id", foreign, "coherence"], [[f"{foreign}_{n}", 9.0, 50.0] for n in range(8)]
+    )
+    row = row_of(check(open_published(changed.root)), GLOOMY, 1)
+    assert (row["verdict"], row["reason"]) == ("not reproduced", "overwritten baseline")
+    assert f"{file} holds the scores of {foreign} now, not of {column(TRAITS[1])}" in row["detail"]
+
+
+def test_an_extension_that_cannot_be_read_is_named(changed: World) -> None:
+    extended = steered_file(TRAITS[0], REVISIONS[2], REVISIONS[2])[:-4] + "_extended.csv"
+    changed.path(extended).write_bytes(b"cut")
+    done = check(open_published(changed.root))
+    for row in (3, 6):
+        assert row_of(done, BOASTFUL, row)["reason"] == "file unreadable"
+        assert extended in row_of(done, BOASTFUL, row)["detail"]
+
+
+def test_rows_pooled_once_are_reproduced_and_told_as_pooled(changed: World, world: World) -> None:
+    file = steered_file(TRAITS[0], REVISIONS[2], REVISIONS[2])
+    once = world.answers[file] + world.answers[file[:-4] + "_extended.csv"]
+    numbers = world.statistics(world.answers[baseline_file(TRAITS[0], REVISIONS[2])], once)
+    numbers |= naive.corrected(numbers, 10)
+
+    def pool(rows: list[dict[str, str]]) -> None:
+        rows[2] |= {name: repr(value) for name, value in numbers.items() if name in rows[2]}
+
+    edit(changed, BOASTFUL, pool)
+    row = row_of(check(open_published(changed.root)), BOASTFUL, 3)
+    assert (row["verdict"], row["reason"], row["pool"]) == ("reproduced", "pooled rows", "output and extension")
+
+
+def test_combined_tables_are_judged_with_their_rows_that_were_never_tested(checked: Check) -> None:
+    found = checked.combined.groupby(["run", "reason"]).size().to_dict()
+    assert found == {
+        ("boastful_diagonal_v1", ""): 9,
+        ("boastful_diagonal_v1", "duplicated rows"): 1,
+        ("boastful_diagonal_v1", "raw output"): 1,
+        ("gloomy_diagonal_v1", ""): 2,
+        ("gloomy_diagonal_v1", "missing file"): 1,
+        ("gloomy_diagonal_v1", "no vector"): 1,
+        ("gloomy_diagonal_v1", "overwritten baseline"): 1,
+        ("gloomy_diagonal_v1", "overwritten output"): 1,
+    }
 
 
 def test_a_row_without_a_vector_has_nothing_to_check(changed: World) -> None:

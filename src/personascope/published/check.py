@@ -14,8 +14,10 @@ from typing import Any
 import pandas as pd
 
 from personascope.interop.published import Problem, Published, ResultsFile, is_results
+from personascope.published.agreement import GROUPS
 from personascope.published.corrections import ENDING, FAMILY, families
-from personascope.published.verdicts import GROUPS, NOT, PARTLY, REPRODUCED, RowVerdict, contradictions, judge_row
+from personascope.published.reasons import contradictions
+from personascope.published.verdicts import NOT, PARTLY, REPRODUCED, RowVerdict, judge_row
 
 ROW = [
     "file", "run", "kind", "model", "row", "trait", "extract_revision", "eval_revision", "eval_model",
@@ -32,6 +34,11 @@ FILE = [
 that p-values were corrected for, and how many rows there are for each reason."""
 
 FEWEST_ALIKE = 3
+INHERITED = {
+    "rows of its target": "the rows of its target",
+    "another file": "a number that no rows of this file have, as if from another file",
+}
+"""Families that are not the file's, and what they are."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,8 @@ class Check:
 
     ``rows`` has the columns ``ROW``, one per row of a results file; ``files`` the columns ``FILE``; ``statistics`` the
     recomputed numbers of each row by its file and row; ``pools`` those of every pool of answers that was tried, where
-    the output file alone does not agree; ``controls`` the rows of the control tables, checked against themselves.
+    the output file alone does not agree; ``controls`` the rows of the control tables, checked against themselves;
+    ``combined`` the rows of every grid's ``combined.csv`` likewise judged, whose answers may lack the row's trait.
     """
 
     rows: pd.DataFrame
@@ -48,11 +56,12 @@ class Check:
     statistics: pd.DataFrame = field(repr=False)
     pools: pd.DataFrame = field(repr=False)
     controls: pd.DataFrame = field(repr=False)
+    combined: pd.DataFrame = field(repr=False)
     problems: tuple[Problem, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain values, absent numbers as ``None``."""
-        frames = {name: getattr(self, name) for name in ("files", "rows", "pools", "controls")}
+        frames = {name: getattr(self, name) for name in ("files", "rows", "pools", "controls", "combined")}
         return {
             **{name: [_plain(each) for each in frame.to_dict("records")] for name, frame in frames.items()},
             "problems": [vars(problem) for problem in self.problems],
@@ -78,6 +87,7 @@ def check(study: Published) -> Check:
         statistics=pd.DataFrame(statistics),
         pools=pd.DataFrame(pools),
         controls=_controls(study.controls()),
+        combined=_combined(study),
         problems=tuple(study.problems),
     )
 
@@ -94,6 +104,11 @@ def _judged(study: Published, results: ResultsFile) -> list[tuple[RowVerdict, di
     ]
     corrected = [_named(row) for row in families(pd.DataFrame(best, columns=list(results.rows))).to_dict("records")]
     for place, (verdict, family) in enumerate(zip(verdicts, corrected, strict=True)):
+        if verdict.verdict == REPRODUCED and not verdict.reason and family["family_is"] in INHERITED:
+            mine = sum(each.get("trait") == published[place].get("trait") for each in published)
+            detail = f"its p-values are corrected for {family['family']:.0f} tests, {INHERITED[family['family_is']]}"
+            detail += f"; the file has {mine} rows of its trait"
+            verdicts[place] = replace(verdict, reason="inherited correction", detail=detail)
         if verdict.verdict == REPRODUCED and family["family_is"] == "none":
             detail = (
                 f"its corrected p-values are no whole multiple of its p-values (off by {family['corrections']:.3g})"
@@ -145,6 +160,16 @@ def _by_file(rows: pd.DataFrame, problems: Sequence[Problem]) -> pd.DataFrame:
             run = file.split("/")[-2]
             table.append([file, run, "", 0, 0, 0, 0, *[math.nan] * (len(GROUPS) + 1), {}, {"file unreadable": 0}])
     return pd.DataFrame(table, columns=FILE)
+
+
+def _combined(study: Published) -> pd.DataFrame:
+    """The rows of ``combined.csv``: those tested elsewhere too, and those without scores or without a vector."""
+    rows = [
+        {**_about(results, row), **_told(judge_row(study, row))}
+        for results in study.combined()
+        for row in map(_named, results.rows.to_dict("records"))
+    ]
+    return pd.DataFrame(rows, columns=[name for name in ROW if name not in FAMILY])
 
 
 def _controls(tables: Sequence[ResultsFile]) -> pd.DataFrame:
