@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import cast
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -83,32 +82,3 @@ def _entitle(ax: Axes, name: str, rows: pd.DataFrame, along: Along) -> None:
     for number, note in enumerate(reversed(notes)):
         ax.annotate(note, (0.0, 1.0), (0, lift - 1 + 9 * number), xycoords="axes fraction", fontsize=SMALL, color=GREY,
                     textcoords="offset points", ha="left", va="bottom")  # fmt: skip
-
-
-def applied_norms(norms: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
-    """How long the controls were beside the vectors they stand in for: one row of dots per curve, on a log scale.
-
-    Takes a frame with the columns curve, direction and applied_norm (the length of what was added to the residual
-    stream); NaN is left out. Every norm is one mark.
-    """
-    with look():
-        names, kinds = list(dict.fromkeys(norms["curve"])), list(dict.fromkeys(norms["direction"]))
-        if ax is not None:
-            figure, axes = cast(Figure, ax.figure), [ax]
-        else:
-            figure, axes = panels(1 if names else 0, columns=1, height=0.9 + 0.35 * len(names))
-        for panel in axes:
-            panel.set_xscale("log")
-            for number, kind in enumerate(kinds):
-                rows = norms[(norms["direction"] == kind) & (norms["applied_norm"] > 0)]
-                heights = np.array([names.index(each) for each in rows["curve"]], dtype=float)
-                style = series(number)
-                shift = (number - (len(kinds) - 1) / 2) * 0.22
-                lengths = rows["applied_norm"].to_numpy(dtype=float)
-                panel.plot(lengths, heights + shift, style.marker, color=style.colour, markersize=4, label=str(kind))
-            panel.set_yticks(range(len(names)), names)
-            panel.set_ylim(len(names) - 0.4, -0.6)
-            panel.set_xlabel("length of what was added to the residual stream (log scale)")
-        if ax is None:
-            legend_below(figure, axes)
-    return figure

@@ -88,10 +88,10 @@ def cosine_trajectory(trajectories: pd.DataFrame, *, ceiling: pd.DataFrame | Non
 
 
 def _cosine_line(ax: Axes, along: Along, rows: pd.DataFrame, *, column: str, number: int, name: str) -> None:
-    rows = rows[rows["milestone"] != rows["reference"]] if column == "to_reference" else rows
     rows = rows.sort_values("place", kind="stable")
-    alias = (rows["same_weights_as"] != "").to_numpy(dtype=bool)
-    line, style = rows[~alias], series(number)
+    alias = rows["same_weights_as"].isin(rows["milestone"]).to_numpy(dtype=bool)
+    itself = (rows["milestone"] == rows["reference"]).to_numpy(dtype=bool) & (column == "to_reference")
+    line, style = rows[~alias & ~itself], series(number)
     course(ax, along.at(line), line, look=style, value=column, label=name)
     if column == "to_reference" and alias.any():
         doubles = rows[alias]

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from personascope.figures.along import Along
-from personascope.figures.marks import absences, course, significance_key, zero_line
-from personascope.figures.style import BLACK, entitle, legend_below, look, outer_labels, panels, series
+from personascope.figures.marks import absences, course, line_names, significance_key, zero_line
+from personascope.figures.style import BLACK, GREY, SMALL, entitle, legend_below, look, outer_labels, panels, series
 
 _DODGE = 0.012  # of the axis: whiskers of several lines at one milestone stand side by side
 
@@ -70,15 +70,17 @@ def _lines(
 
 
 def transfer_bins(bins: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
-    """Mean effects of the vectors of a stretch of training, one panel per curve.
+    """Mean effects of the vectors of a stretch of training on each target, one panel per curve.
 
-    Takes a frame with the columns curve, target, bin (in order of training, as the rows come), effect, low, high and
-    milestones (how many a mean is over, written at its foot). Whiskers reach from ``low`` to ``high``. With ``ax`` only
-    the first curve is drawn.
+    Takes :func:`~personascope.analysis.transfer.binned` (columns target, bin, bin_place, milestones, effect,
+    standard_error, and ``curve`` or ``trait``). Whiskers are one standard error over milestones either way; the numbers
+    at the foot say how many milestones a mean is over. With ``ax`` only the first curve is drawn.
     """
     with look():
-        names = list(dict.fromkeys(bins["curve"]))
-        stretches, targets = list(dict.fromkeys(bins["bin"])), list(dict.fromkeys(bins["target"]))
+        called, targets = line_names(bins), list(dict.fromkeys(bins["target"]))
+        names = list(dict.fromkeys(called))
+        stretches = list(dict.fromkeys(bins.sort_values("bin_place", kind="stable")["bin"]))
+        ends = {"low": bins["effect"] - bins["standard_error"], "high": bins["effect"] + bins["standard_error"]}
         if ax is not None:
             figure, axes, names = cast(Figure, ax.figure), [ax], names[:1]
         else:
@@ -86,18 +88,18 @@ def transfer_bins(bins: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
         for panel, name in zip(axes, names, strict=False):
             zero_line(panel)
             for number, target in enumerate(targets):
-                rows = bins[(bins["curve"] == name) & (bins["target"] == target)]
-                across = np.array([stretches.index(each) for each in rows["bin"]], dtype=float)
-                across = across + (number - (len(targets) - 1) / 2) * 0.16
+                rows = bins.assign(**ends)[(called == name) & (bins["target"] == target)]
+                shift = (number - (len(targets) - 1) / 2) * 0.8 / max(4, len(targets))
+                across = np.array([stretches.index(each) for each in rows["bin"]], dtype=float) + shift
                 if len(rows):
                     course(panel, across, rows, look=series(number), label=str(target))
-                    _counts(panel, across, rows["milestones"].to_numpy())
-            panel.set_xticks(range(len(stretches)), [str(each).replace(" (", "\n(") for each in stretches])
-            panel.tick_params(axis="x", labelsize=7.5)
+                    _counts(panel, across, rows["milestones"].to_numpy(dtype=float))
+            panel.set_xticks(range(len(stretches)), stretches)
             panel.set_xlim(-0.6, len(stretches) - 0.4)
+            panel.margins(y=0.12)
             panel.grid(visible=False, axis="x")
             entitle(panel, str(name))
-        outer_labels(axes, x="", y="mean effect (score points)")
+        outer_labels(axes, x="tokens seen where the vectors are from", y="mean effect ± standard error")
         if ax is None:
             legend_below(figure, axes, columns=5)
     return figure
@@ -106,34 +108,32 @@ def transfer_bins(bins: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
 def _counts(ax: Axes, across: np.ndarray, counts: np.ndarray) -> None:
     for place, count in zip(across, counts, strict=True):
         if np.isfinite(count):
-            ax.annotate(f"{int(count)}", (place, 0.0), (0, 2), xycoords=ax.get_xaxis_transform(), fontsize=7,
-                        textcoords="offset points", ha="center", va="bottom", color=BLACK)  # fmt: skip
+            ax.annotate(f"{int(count)}", (place, 0.0), (0, 1), xycoords=ax.get_xaxis_transform(), fontsize=SMALL,
+                        textcoords="offset points", ha="center", va="bottom", color=GREY)  # fmt: skip
 
 
-def transfer_pairs(pairs: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
-    """Whether vectors do to another model what they did to their own: a point per vector, one panel per target.
+def transfer_pairs(pairs: pd.DataFrame) -> Figure:
+    """Whether a vector that acts on one target acts on another: a point per vector, one panel per pair of targets.
 
-    Takes a frame with the columns curve, target, own (the effect on the checkpoint the vector is from), transferred
-    (the effect on the target), both in score points. Panels have one scale on both axes; on the dotted line the two effects
-    are the same. With ``ax`` only the first target is drawn.
+    Takes :func:`~personascope.analysis.transfer.target_pairs` (columns first, second, first_effect, second_effect, and
+    ``curve`` or ``trait``). On the dotted line the two effects are the same.
     """
     with look():
-        names, lines = list(dict.fromkeys(pairs["target"])), list(dict.fromkeys(pairs["curve"]))
-        if ax is not None:
-            figure, axes, names = cast(Figure, ax.figure), [ax], names[:1]
-        else:
-            figure, axes = panels(len(names), columns=3 if len(names) > 2 else 2, height=2.6)
-        for panel, name in zip(axes, names, strict=False):
-            zero_line(panel)
-            panel.axvline(0, color=BLACK, linewidth=0.8, zorder=1)
-            panel.axline((0, 0), slope=1, color=BLACK, linestyle=":", linewidth=1, zorder=1)
+        called = line_names(pairs)
+        lines, names = (
+            list(dict.fromkeys(called)),
+            list(dict.fromkeys(zip(pairs["first"], pairs["second"], strict=True))),
+        )
+        figure, axes = panels(len(names), columns=3 if len(names) > 2 else 2, height=2.3, sharing="none")
+        for panel, (first, second) in zip(axes, names, strict=True):
+            panel.axhline(0, color=BLACK, linewidth=0.7, zorder=1)
+            panel.axvline(0, color=BLACK, linewidth=0.7, zorder=1)
+            panel.axline((0, 0), slope=1, color=GREY, linestyle=":", linewidth=1, zorder=1)
+            here = (pairs["first"] == first) & (pairs["second"] == second)
             for number, line in enumerate(lines):
-                rows = pairs[(pairs["target"] == name) & (pairs["curve"] == line)]
-                style = series(number)
-                points = (rows["own"].to_numpy(dtype=float), rows["transferred"].to_numpy(dtype=float))
-                panel.plot(*points, style.marker, color=style.colour, markersize=4.5, alpha=0.85, label=str(line))
-            entitle(panel, str(name))
-        outer_labels(axes, x="effect on its own checkpoint", y="effect on the target")
-        if ax is None:
-            legend_below(figure, axes, columns=5)
+                rows, style = pairs[here & (called == line)], series(number)
+                points = (rows["first_effect"].to_numpy(dtype=float), rows["second_effect"].to_numpy(dtype=float))
+                panel.plot(*points, style.marker, color=style.colour, markersize=4, alpha=0.85, label=line)
+            panel.set(xlabel=f"effect on {first}", ylabel=f"effect on {second}")
+        legend_below(figure, axes, columns=5)
     return figure

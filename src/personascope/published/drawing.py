@@ -1,0 +1,63 @@
+"""Every figure and table of a published study, drawn from its data.
+
+Owns: :func:`draw`. The one law: beside every picture lies the frame it was drawn from, whose rows name the published
+files and rows behind them; the same data give the same files; and a part that cannot be drawn is named.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from personascope.figures.style import save
+from personascope.interop.published import Published
+from personascope.published.arms import arms_of
+from personascope.published.curves import led
+from personascope.published.frames import effect_frame
+from personascope.published.pieces import PARTS, Piece, Shared
+
+
+def draw(study: Published, out: Path, *, made: Callable[[Path], None] = lambda path: None) -> list[str]:
+    """Writes every figure (PNG and PDF), table (.tex) and the frame behind each (.csv), in a folder per model.
+
+    A model that only others' vectors were steered on has no folder of its own.
+
+    Args:
+        out: Where to write; it is made.
+        made: What is told of every file.
+
+    Returns:
+        What could not be drawn, or not from the answers, and why: one sentence each.
+    """
+    notes: list[str] = []
+    arms = led(study, arms_of(study))
+    for model in study.models:
+        mine = [each for each in arms if each.arm.model == model]
+        shared = Shared(study, model, tuple(mine), effect_frame(study, mine))
+        pieces = [piece for part in PARTS for piece in part(shared)]
+        if pieces:
+            notes += [f"{model}: {note}" for note in shared.notes]
+        for piece in pieces:
+            _write(piece, out / model, made)
+    if study.problems:
+        first = study.problems[0]
+        notes.append(f"{len(study.problems)} files are missing or damaged (first: {first.file}: {first.reason})")
+    return notes
+
+
+def _write(piece: Piece, folder: Path, made: Callable[[Path], None]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {f"{name}.csv": frame.to_csv(index=False, lineterminator="\n") for name, frame in piece.frames.items()}
+    if piece.table is not None:
+        texts[f"{piece.name}.tex"] = piece.table()
+    for name, text in texts.items():
+        draft = folder / f".{name}.{os.getpid()}.draft"  # a file is there whole or not at all
+        draft.write_text(text, encoding="utf-8", newline="\n")
+        draft.replace(folder / name)
+        made(folder / name)
+    if piece.figure is not None:
+        for kind in ("png", "pdf"):
+            # Drawn anew for each kind: laying a figure out twice moves things by a hair.
+            save(piece.figure(), folder / f"{piece.name}.{kind}")
+            made(folder / f"{piece.name}.{kind}")
