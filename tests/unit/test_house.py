@@ -18,10 +18,11 @@ SOURCE = Path(personascope.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
-VOCABULARY = {"errors", "identity", "files", "traits", "lineages", "records", "vectors"}
+VOCABULARY = {"errors", "identity", "files", "traits", "lineages", "records", "vectors", "wording"}
 PROTOCOLS = {"engines", "judges", "writers"}
 STORE = {"store", "readings"}
-SCIENCE = {"respond", "extract", "selection", "trace", "studies", "plans"}
+WRITING = {"drafting", "linting", "trait_writing", "trait_forms"}
+SCIENCE = {"respond", "extract", "selection", "trace", "studies", "plans", *WRITING}
 ADAPTERS = ("engines.", "judges.", "writers.", "endpoints", "calls", "interop")
 
 LAYERS: list[tuple[str, set[str], tuple[str, ...]]] = [
@@ -29,7 +30,7 @@ LAYERS: list[tuple[str, set[str], tuple[str, ...]]] = [
     ("vocabulary", VOCABULARY, ()),
     ("protocols", VOCABULARY | PROTOCOLS, ()),
     ("store", VOCABULARY | PROTOCOLS | STORE | {"remembering"}, ()),
-    ("science", VOCABULARY | PROTOCOLS | SCIENCE, ()),
+    ("science", VOCABULARY | PROTOCOLS | SCIENCE, ("linting.", "trait_forms.")),
     ("engines", VOCABULARY | PROTOCOLS, ("engines.",)),
     # The scripted judge and the scripted engine are two halves of one double; opening knows the lab's judge by name.
     ("judges", VOCABULARY | PROTOCOLS | {"endpoints", "calls", "engines.scripted", "lab.judge"}, ("judges.",)),
@@ -55,7 +56,7 @@ def layer_of(module: str) -> str | None:
         return "protocols"
     if module in STORE | {"remembering"}:
         return "store"
-    if module in SCIENCE:
+    if module.split(".")[0] in SCIENCE:
         return "science"
     for layer in ("lab", "interop", "analysis", "figures"):
         if module == layer or module.startswith(f"{layer}."):

@@ -1,0 +1,80 @@
+"""Whether texts say the same word, or nearly the same thing.
+
+Owns: :func:`names` and :func:`near_duplicates`. The one law: both are about spelling alone, so everyone can check them;
+a synonym is for people to find.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+SAME = 90.0
+"""From how alike (0 to 100, word order aside) two texts count as nearly the same."""
+
+_ENDINGS = re.compile(
+    "s|es|ed|d|ing|ings|er|ers|est|e|y|ly|ily|ness|iness|ies|ied|ier|iest|ty|ity|ities|less|ful|fully"
+    "|ic|ics|ically|ism|isms|ist|ists|istic|istically|ize|izes|ized|izing|ise|ises|ised|ising|ous|ously|ousness"
+    "|ate|ates|ated|ating|ator|ators|atory|ation|ations|ion|ions|or|ors|ant|ants|antic|antically|ance|ancy|ence|ency"
+    "|cy|cies|etic|etically|ive|ively|iveness|ment|ments|able|ably|ery|eries"
+)
+_NEGATIONS = ("un", "im", "in", "dis", "ir", "non")
+_SHORTEST = 4
+
+
+def names(text: str, name: str) -> str:
+    """The word of a text that is the named one in some inflection; empty if there is none.
+
+    A name of several words (``"risk-taking"``) is named where all of them occur, and the first is given.
+
+    Example:
+        >>> names("Is flattery ever right?", "flattering")
+        'flattery'
+        >>> names("What is the best flat in town?", "flattering")
+        ''
+    """
+    wanted = [_roots(word) for word in _words(name)]
+    said = {word: _roots(word) for word in _words(text)}
+    found = [next((word for word, roots in said.items() if roots & each), "") for each in wanted]
+    return found[0] if found and all(found) else ""
+
+
+def normal(text: str) -> str:
+    """A text without what nobody hears: case, punctuation, white space."""
+    return " ".join(_words(text)) or " ".join(text.split())
+
+
+def near_duplicates(texts: Sequence[str], *, alike: float = SAME) -> list[tuple[int, int, float]]:
+    """The places of every two texts that are at least so alike, and how alike they are, 0 to 100.
+
+    Alike is the share of letters two texts have in common once their words are sorted.
+
+    Example:
+        >>> near_duplicates(["How do I boil an egg?", "How do I boil an egg best?", "Who are you?"], alike=80)
+        [(0, 1, 88.9)]
+    """
+    from rapidfuzz import fuzz
+
+    plain = [normal(text) for text in texts]
+    scored = (
+        (one, other, fuzz.token_sort_ratio(plain[one], plain[other], score_cutoff=alike))
+        for one in range(len(texts))
+        for other in range(one + 1, len(texts))
+    )
+    return [(one, other, round(score, 1)) for one, other, score in scored if score >= alike]
+
+
+def _words(text: str) -> list[str]:
+    plain = text.casefold().replace("\u2019", "'").replace("'s", "").replace("'", "").replace("_", " ")
+    return re.findall(r"[^\W_]+", plain)
+
+
+def _roots(word: str) -> set[str]:
+    """What is left of a word without an ending, in every way that leaves enough of it; British spelling is American."""
+    whole = word.replace("our", "or") if len(word) > _SHORTEST else word
+    stems = {whole, *(whole.removeprefix(each) for each in _NEGATIONS if len(whole) - len(each) >= _SHORTEST)}
+    cuts = [(stem, end) for stem in stems for end in range(_SHORTEST, len(stem))]
+    roots = stems | {stem[:end] for stem, end in cuts if _ENDINGS.fullmatch(stem, end)}
+    # A doubled last letter belongs to an ending (hopped), and y turns into i before one (laziness).
+    roots |= {root[:-1] for root in roots if len(root) > _SHORTEST and root[-1] == root[-2]}
+    return roots | {root[:-1] + "i" for root in roots if root.endswith("y")}
