@@ -78,6 +78,13 @@ def test_milestones_without_a_common_question_cannot_be_compared() -> None:
     assert on_common_questions(rows, by=["milestone"]).empty
 
 
+def test_questions_that_are_not_known_are_unknown_and_not_none() -> None:
+    rows = annotated([("m", "q", True), ("m", "q", False)]).assign(question=None)
+    found = rates(rows, ["shown"]).iloc[0]
+    assert found["rate"] == 0.5
+    assert found[["questions", "question_rate"]].isna().all()
+
+
 def test_answers_may_show_several_facets_or_none() -> None:
     rows = flags([["x", "y"], ["x"], []], ["x", "y"]).assign(question=["a", "b", "b"])
     found = rates(rows, ["x", "y"])

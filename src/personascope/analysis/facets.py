@@ -17,7 +17,7 @@ import pandas as pd
 
 RATE = ["facet", "count", "answers", "questions", "rate", "low", "high", "question_rate"]
 """Columns of rates, after those that name the group. ``count`` of ``answers`` show the facet, over so many distinct
-``questions``. ``rate``, its interval and ``question_rate`` are shares, 0 to 1."""
+``questions`` (NaN where they are not known). ``rate``, its interval and ``question_rate`` are shares, 0 to 1."""
 
 AGREEMENT = ["facet", "items", "first", "second", "both", "agreement", "precision", "recall", "f1", "kappa"]
 """Columns of agreement. ``first``, ``second`` and ``both`` count items with the facet; ``agreement`` to ``f1`` are
@@ -119,7 +119,7 @@ def _rate(shown: pd.Series, questions: pd.Series, level: float) -> dict[str, flo
     return {
         "count": count,
         "answers": len(shown),
-        "questions": int(questions.nunique()),
+        "questions": int(questions.nunique()) if questions.notna().any() else np.nan,
         "rate": count / len(shown),
         "low": float(interval.low),
         "high": float(interval.high),
