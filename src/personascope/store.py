@@ -22,6 +22,7 @@ from personascope.errors import StoreError
 from personascope.identity import canonical
 from personascope.readings import ReadingsFolder
 from personascope.records import Readings
+from personascope.vectors import PersonaVector
 
 Kind = Literal["response", "verdict", "rendering", "file", "rubric"]
 """What a record is of. Files and rubrics are those of published data: what its responses and verdicts refer to."""
@@ -154,6 +155,15 @@ class Store:
         with self._explained("read"):
             rows = self._database.execute("SELECT value FROM studies ORDER BY name, key").fetchall()
         return [json.loads(value) for (value,) in rows]
+
+    def keep_vector(self, path: str, vector: PersonaVector) -> None:
+        """Writes a vector to a path below the store's folder, whole or not at all.
+
+        Raises:
+            StoreError: as :meth:`record`.
+        """
+        with self._explained("write"):
+            vector.save(self.path / path)
 
     def keep_readings(self, keys: Sequence[str], readings: Readings) -> None:
         """Keeps readings in the disposable folder; a store that is read-only does without."""

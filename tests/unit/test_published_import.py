@@ -8,6 +8,7 @@ import math
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -330,6 +331,17 @@ def heard(score: float, coherence: float) -> Any:
     return Answer("Q", 0, response, verdict(score), verdict(coherence))
 
 
+def test_an_answer_without_words_is_empty_and_one_that_was_not_published_is_not() -> None:
+    high, low = heard(90.0, 90.0), heard(10.0, 90.0)
+    silent = replace(high, response=replace(high.response, text=""))
+    unseen = replace(high, response=replace(high.response, text=None))
+    assert Bar().fault(Pair(high, low)) == ""
+    assert Bar().fault(Pair(silent, low)) == "empty", "nothing was said, so there is nothing to read"
+    assert Bar().fault(Pair(unseen, low)) == "", "it was judged: what it said is not known"
+    with pytest.raises(EngineError, match="only its text is known"):
+        _ = high.response.length
+
+
 def test_a_recorded_count_that_the_answers_do_not_give_leaves_the_sources_open(world: World, tmp_path: Path) -> None:
     """The answers were published again, with other rows than those the vector was made from."""
     root = tmp_path / "published"
@@ -519,10 +531,12 @@ def test_an_engine_reads_imported_answers_and_a_bar_judges_them(world: World, st
         found.vector.sources
         == load_vector(store.path / "vectors" / MODEL / REVISIONS[2] / f"{column(TRAITS[0])}.safetensors").sources
     ), "the answers that made the published vector"
-    spoken = engine.encode([each.response for each in poles[0]])
-    np.testing.assert_array_equal(
-        remembering.read(spoken).response, remembering.read([a.response for a in poles[0]]).response
-    )
+    bare = [each.response for each in poles[0]]
+    with_tokens = remembering.read(engine.encode(bare))
+    loads = engine.loads
+    engine.close()
+    np.testing.assert_array_equal(remembering.read(bare).response, with_tokens.response)
+    assert engine.loads == loads, "what was read is tokens: the same tokens are not read twice"
     plain = [each.response for each in imported_answers(store, world_of.baseline_file(TRAITS[0], REVISIONS[0]))]
     said = [each for each in plain if each.text]
     assert len(said) < len(plain), "one of these answers is empty"

@@ -85,8 +85,16 @@ def _arms_in(study: Published, results: ResultsFile) -> list[Arm]:
     if missing := sorted(needed - set(results.rows)):
         study.note(results.file, f"it has no column {missing[0]}, so its rows are no arms: fetch the file again")
         return []
-    rows = [row for row in results.rows.to_dict("records") if row.get("status", "complete") in ("complete", "")]
-    return [_arm(study, results, {str(name): value for name, value in row.items()}) for row in rows]
+    arms = []
+    for each in results.rows.to_dict("records"):
+        row = {str(name): value for name, value in each.items()}
+        if row.get("status", "complete") not in ("complete", ""):
+            continue
+        if empty := sorted(name for name in needed if not row[name]):
+            study.note(results.file, f"row {row['row']} has no {empty[0]}, so it is no arm: fetch the file again")
+            continue
+        arms.append(_arm(study, results, row))
+    return arms
 
 
 def _arm(study: Published, results: ResultsFile, row: Mapping[str, Any]) -> Arm:

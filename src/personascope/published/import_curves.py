@@ -7,6 +7,7 @@ the most milestones is the curve; the others stand beside it as arms not chosen,
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,7 +35,9 @@ class _Set:
 
     @property
     def name(self) -> str:
-        return f"{self.model}-onto-{self.target}" if self.target else f"{self.model}-emergence"
+        """What the study is called; folders are named for it, and a target's name is whatever a table says."""
+        name = f"{self.model}-onto-{self.target}" if self.target else f"{self.model}-emergence"
+        return re.sub(r"[\\/:]", "_", name)
 
 
 def curve_sets(

@@ -10,7 +10,6 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from personascope.errors import PersonascopeError, PublishedError
 from personascope.interop.published import Published
 from personascope.interop.published.layout import VECTORS
 from personascope.published.import_rows import Source, judge_of, rows_of
+from personascope.store import Store
 from personascope.vectors import PairCounts, PersonaVector
 
 BAR = 50.0  # tracing study §1.5, where a status file names no other
@@ -48,8 +48,8 @@ class Vectors:
     notes: list[str] = field(default_factory=list)
 
 
-def import_vectors(study: Published, rows: pd.DataFrame, sources: Mapping[str, Source], folder: Path) -> Vectors:
-    """Writes every vector as ``vectors/MODEL/REVISION/COLUMN.safetensors`` below a folder, with its passport.
+def import_vectors(study: Published, rows: pd.DataFrame, sources: Mapping[str, Source], store: Store) -> Vectors:
+    """Writes every vector as ``vectors/MODEL/REVISION/COLUMN.safetensors`` in a store, with its passport.
 
     Args:
         rows: Those rows of :meth:`~personascope.interop.published.Published.vectors` that are wanted.
@@ -73,7 +73,7 @@ def import_vectors(study: Published, rows: pd.DataFrame, sources: Mapping[str, S
         keys = _keys(pairs, [sources.get(both.get(pole, "")) for pole in ("positive", "negative")])
         path = made.files[row["file"]] = vector_path(row["file"])
         whole = replace(vector, residual_norms=measured, counts=pairs.counts, judge=judge_of(row), sources=keys)
-        whole.save(folder / path)
+        store.keep_vector(path, whole)
     return made
 
 

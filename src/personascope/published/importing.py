@@ -69,7 +69,7 @@ def import_published(
     sources, new = _import_files(study, store, files, notice)
     rows = study.vectors()
     rows = rows[[wanted(model, trait) for model, trait in zip(rows["model"], rows["trait"], strict=True)]]
-    vectors = import_vectors(study, rows, sources, store.path)
+    vectors = import_vectors(study, rows, sources, store)
     arms = [arm for arm in arms_of(study) if all(wanted(m, trait_of(arm.column)[0]) for m in arm.models)]
     curves, notes = curve_sets(study, arms, sources, vectors)
     for each in curves:
