@@ -401,8 +401,9 @@ def test_answers_nobody_judged_are_answers_without_scores(damaged: Callable) -> 
 def test_a_folder_that_is_something_else_is_refused(what: str, tmp_path: Path, world: World) -> None:
     path = tmp_path / "here"
     if what == "something else":
-        (path / "docs").mkdir(parents=True)
-        (path / "docs" / "index.md").write_text("Hello")
+        for file in ("docs/index.md", "results/summary.csv", "data/table.csv"):
+            (path / file).parent.mkdir(parents=True, exist_ok=True)
+            (path / file).write_text("a,b\n")
     if what == "a file":
         path.write_text("Hello")
     if what == "an inner folder":

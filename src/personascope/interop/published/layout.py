@@ -19,7 +19,7 @@ TRAIT_SETS = {
     "upstream_eval": "data/upstream_trait_data_eval",
 }
 PLACES = (RESPONSES, VECTORS, *TRAIT_SETS.values(), "results")
-"""The folders that make a folder the published repository: one of them is enough."""
+"""The folders that make a folder the published repository: one of them, with a file of the layout in it, is enough."""
 
 _FORMS = {"character": "character", "dialogue": "dialogue", "stories": "story", "combined": "combined"}
 _COLUMN = re.compile(r"(?P<trait>.+?)_(?:(?P<form>character|dialogue|stories)(?:_neutral_q)?|(?P<all>combined))")
@@ -52,6 +52,17 @@ class Place:
     scaling: str = ""
     target_norm: float = nan
     extended: bool = False
+
+
+def is_of_the_layout(file: str) -> bool:
+    """Whether a file may be one of the published repository's, by its place and its ending.
+
+    Example:
+        >>> is_of_the_layout("results/M/pass_rate.csv"), is_of_the_layout("results/summary.csv")
+        (True, False)
+    """
+    deep = file.count("/") > 1 and file.endswith((".csv", ".json", ".pt"))
+    return deep and any(file.startswith(f"{place}/") for place in PLACES)
 
 
 def is_results(file: str) -> bool:

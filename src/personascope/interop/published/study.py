@@ -22,6 +22,7 @@ from personascope.interop.published.layout import (
     RESPONSES,
     TRAIT_SETS,
     VECTORS,
+    is_of_the_layout,
     is_results,
     response_place,
     trait_of,
@@ -275,7 +276,7 @@ def open_published(path: str | Path) -> Published:
     if not root.is_dir():
         raise PublishedError(f"{path} is not a folder: give the one that holds the published repository")
     files, problems = files_below(root)
-    if not any(file.startswith(f"{place}/") for file in files for place in PLACES):
+    if not any(map(is_of_the_layout, files)):
         raise PublishedError(
             f"{path} holds nothing of the published layout ({', '.join(PLACES)}): give the repository's root folder"
         )
