@@ -2,7 +2,8 @@
 
 Owns: :class:`Along`. The one law: within a stage of training the axis is the logarithm of the tokens seen, and every
 panel of a figure has the same one. A later stage is often so short beside the first that its milestones would lie on
-one another, so it begins at least a fixed step further right, in a shade of its own, and the axis says so.
+one another: it begins at least a fixed step further right, and its milestones are spread until they can be told apart.
+It then has a shade of its own, and the axis says so.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from matplotlib.axes import Axes
 from personascope.figures.style import GREY, SMALL, tokens
 
 _STEP = 0.075  # the least distance between stages, as a share of the axis
+_APART, _WIDEST = 0.025, 0.15  # room for each milestone of a stage, and for all of them together, as shares of the axis
 _LABEL = 0.42  # inches that the number of a tick takes
 _LETTER = 0.062  # inches that a small letter takes
 _SHADES = ("#ffffff", "#eef3f7")
@@ -24,12 +26,24 @@ _SHADES = ("#ffffff", "#eef3f7")
 
 @dataclass(frozen=True)
 class _Region:
-    """A stretch of the axis: one stage of training. ``shift`` is how far right it stands of its logarithm."""
+    """A stretch of the axis: one stage of training, from ``first`` to ``last`` (logarithms of tokens).
+
+    It is drawn from ``start``, ``scale`` times as wide as its logarithms are.
+    """
 
     stage: str
     first: float
     last: float
-    shift: float
+    start: float
+    scale: float
+
+    @property
+    def end(self) -> float:
+        return self.at(self.last)
+
+    def at(self, log: float) -> float:
+        """Where a logarithm stands."""
+        return self.start + (log - self.first) * self.scale
 
 
 @dataclass(frozen=True)
@@ -54,7 +68,7 @@ class Along:
             return cls((), tuple(places), 0.0, max(1.0, len(places) - 1.0))
         staged = rows["stage"].fillna("").astype(str) if "stage" in rows else pd.Series("", index=rows.index)
         regions = _regions(sorted(set(zip(np.log10(counts), staged, strict=True))))
-        low, high = regions[0].first + regions[0].shift, regions[-1].last + regions[-1].shift
+        low, high = regions[0].start, regions[-1].end
         return cls(regions, (), low, high if high > low else low + 0.3)
 
     @property
@@ -62,8 +76,10 @@ class Along:
         """What the axis counts."""
         if not self.regions:
             return "milestone, in order of training"
-        moved = self.regions[-1].shift > self.regions[0].shift
-        return "tokens seen in training (log scale within a stage)" if moved else "tokens seen in training"
+        moved = not math.isclose(self.high - self.low, self.regions[-1].last - self.regions[0].first, abs_tol=1e-9)
+        return (
+            "tokens seen in training (log scale within a stage)" if moved and self.staged else "tokens seen in training"
+        )
 
     @property
     def staged(self) -> bool:
@@ -80,7 +96,7 @@ class Along:
 
     def _moved(self, log: float) -> float:
         home = next((each for each in self.regions if log <= each.last + 1e-9), None)
-        return math.nan if home is None or math.isnan(log) else log + home.shift
+        return math.nan if home is None or math.isnan(log) else home.at(log)
 
     def dress(self, ax: Axes) -> None:
         """Ticks, limits, the shades of the stages and their names above the panel."""
@@ -107,19 +123,18 @@ class Along:
             for power in range(math.floor(first), math.ceil(last) + 1):
                 for rank, digit in enumerate((1, 5, 2)):
                     if first <= (log := power + math.log10(digit)) <= last:
-                        wanted.append((rank, log + region.shift, digit * 10.0**power))
+                        wanted.append((rank, region.at(log), digit * 10.0**power))
         labelled: list[tuple[float, str]] = []
         for _, place, count in sorted(wanted):
             if all(abs(place - taken) >= apart for taken, _ in labelled):
                 labelled.append((place, tokens(count)))
         if len(labelled) < 2:  # so short a stretch has no round counts
-            ends = [(region.last + region.shift, tokens(10**region.last)) for region in self.regions]
+            ends = [(region.end, tokens(10**region.last)) for region in self.regions]
             labelled = [end for end in ends if all(abs(end[0] - taken) >= apart for taken, _ in labelled)] + labelled
         return sorted(labelled), [place for _, place, _ in wanted if place not in {p for p, _ in labelled}]
 
     def _shade(self, ax: Axes, margin: float, scale: float) -> None:
-        starts = [each.first + each.shift for each in self.regions]
-        ends = [each.last + each.shift for each in self.regions]
+        starts, ends = [each.start for each in self.regions], [each.end for each in self.regions]
         middles = [(end + start) / 2 for end, start in zip(ends, starts[1:], strict=False)]
         edges = [self.low - margin, *middles, self.high + margin]
         for number, region in enumerate(self.regions):
@@ -137,14 +152,20 @@ class Along:
 
 
 def _regions(milestones: list[tuple[float, str]]) -> tuple[_Region, ...]:
-    """Neighbouring milestones of one stage are a region; the next begins at least a step further right."""
-    step = _STEP * (milestones[-1][0] - milestones[0][0])
-    regions: list[_Region] = []
+    """Neighbouring milestones of one stage are a region, wide enough for all of them."""
+    span = milestones[-1][0] - milestones[0][0]
+    runs: list[tuple[str, list[float]]] = []
     for log, stage in milestones:
-        if regions and regions[-1].stage == stage:
-            regions[-1] = _Region(stage, regions[-1].first, log, regions[-1].shift)
-            continue
+        if not runs or runs[-1][0] != stage:
+            runs.append((stage, []))
+        if log not in runs[-1][1]:
+            runs[-1][1].append(log)
+    regions: list[_Region] = []
+    for stage, logs in runs:
+        width = logs[-1] - logs[0]
+        room = min(_WIDEST, _APART * (len(logs) - 1)) * span
+        scale = max(1.0, room / width) if width > 0 and len(runs) > 1 else 1.0
         before = regions[-1] if regions else None
-        missing = max(0.0, step - (log - before.last)) if before else 0.0
-        regions.append(_Region(stage, log, log, (before.shift if before else 0.0) + missing))
+        start = before.end + max(logs[0] - before.last, _STEP * span) if before else logs[0]
+        regions.append(_Region(stage, logs[0], logs[-1], start, scale))
     return tuple(regions)

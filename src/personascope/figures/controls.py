@@ -76,7 +76,7 @@ def _spread(ax: Axes, along: Along, rows: pd.DataFrame, *, kinds: list[str], sig
 
 def _entitle(ax: Axes, name: str, rows: pd.DataFrame, along: Along) -> None:
     said = dict.fromkeys(rows["note"]) if "note" in rows else ()
-    notes = [each for each in said if isinstance(each, str) and each]
+    notes = [line for each in said if isinstance(each, str) for line in each.splitlines()]
     lift = 14 if along.staged else 6
     entitle(ax, name, pad=lift + 9 * len(notes) + (2 if notes else 0))
     for number, note in enumerate(reversed(notes)):

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from personascope.figures.heat import colour_bar, heat_map
-from personascope.figures.style import WIDTH, entitle, look, panels
+from personascope.figures.style import WIDTH, entitle, look, outer_labels, panels
 
 
 def discourse(cells: pd.DataFrame, *, level: float = 0.05, p: str = "p_two_sided", ax: Axes | None = None) -> Figure:
@@ -18,7 +18,8 @@ def discourse(cells: pd.DataFrame, *, level: float = 0.05, p: str = "p_two_sided
 
     Takes a frame with the columns judge, extracted_as, evaluated_as, effect (score points) and the one that ``p``
     names. Every cell has its number, with a star where ``p`` is below ``level``; a cell without data is hatched. All
-    panels have one scale of colours, beside them. With ``ax`` only the first judge is drawn.
+    panels have one scale of colours, beside them, with two colours only where effects of both signs matter. With ``ax``
+    only the first judge is drawn.
     """
     with look():
         judges = list(dict.fromkeys(cells["judge"]))
@@ -26,11 +27,9 @@ def discourse(cells: pd.DataFrame, *, level: float = 0.05, p: str = "p_two_sided
         if ax is not None:
             figure, axes, judges = cast(Figure, ax.figure), [ax], judges[:1]
         else:
-            across = min(2, max(1, len(judges)))
-            cell = WIDTH / across / (len(columns) + 2)
-            figure, axes = panels(len(judges), height=1.0 + cell * max(1, len(rows)), sharing="none")
-        largest = float(np.nanmax(np.abs(cells["effect"]), initial=1e-9)) if cells["effect"].notna().any() else 1.0
-        image = None
+            cell = WIDTH / min(2, max(1, len(judges))) / (len(columns) + 1.5)
+            figure, axes = panels(len(judges), height=1.1 + cell * max(1, len(rows)))
+        limits, image = _limits(cells["effect"].to_numpy(dtype=float)), None
         for panel, judge in zip(axes, judges, strict=False):
             mine = cells[cells["judge"] == judge]
             at = mine.set_index(["extracted_as", "evaluated_as"])
@@ -40,9 +39,19 @@ def discourse(cells: pd.DataFrame, *, level: float = 0.05, p: str = "p_two_sided
                 [f"{v:.1f}{'*' if s else ''}" for v, s in zip(*each, strict=True)]
                 for each in zip(values, stars, strict=True)
             ]
-            image = heat_map(panel, values, rows=rows, columns=columns, limits=(-largest, largest), texts=texts)
-            panel.set(ylabel="vector extracted from", xlabel="evaluated on")
+            image = heat_map(panel, values, rows=rows, columns=columns, limits=limits, texts=texts)
             entitle(panel, str(judge))
+        outer_labels(axes, x="evaluated on", y="vector extracted from")
         if image is not None and ax is None:
             colour_bar(figure, axes, image, f"effect (score points); * p < {level:g}")
     return figure
+
+
+def _limits(effects: np.ndarray) -> tuple[float, float]:
+    """From the least to the greatest effect, zero included; as far on both sides of it where both are large."""
+    known = effects[np.isfinite(effects)]
+    low, high = float(known.min(initial=0.0)), float(known.max(initial=0.0))
+    if low == high:
+        return 0.0, 1.0
+    largest = max(high, -low)
+    return (-largest, largest) if min(high, -low) > 0.2 * largest else (low, high)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from personascope.figures.along import Along
-from personascope.figures.marks import absences, course, zero_line
+from personascope.figures.marks import absences, course, rings, zero_line
 from personascope.figures.style import (
     BLUE,
     GREEN,
@@ -42,7 +42,8 @@ def emergence(
     column ``p`` (two-sided sign-flip, uncorrected, unless another is named) is below ``level``; a mark on the zero line
     is a milestone that shows none, and the legend says what was missing. Stages of training have shades and names. The
     band spans the random directions, which ``controls`` describes; diamonds are label-shuffled vectors at their own
-    norm. ``onsets`` (columns curve, place and tokens_seen) puts a line where a trait sets in. With ``ax`` only the
+    norm. A ring is an effect whose column ``basis`` says that it is ``published`` and could not be computed again.
+    ``onsets`` (columns curve, place and tokens_seen) puts a line where a trait sets in. With ``ax`` only the
     first curve is drawn, into those axes.
     """
     with look():
@@ -73,6 +74,7 @@ def _steered(panel: Axes, along: Along, rows: pd.DataFrame, *, level: float, p: 
     course(panel, along.at(shown), shown, look=_LINE, filled=sure)
     panel.plot([], [], "o", color=BLUE, label=f"steered, {_name(p)} < {level:g}")
     panel.plot([], [], "o", color=BLUE, markerfacecolor="white", label=f"{_name(p)} ≥ {level:g}")
+    rings(panel, along.at(shown), shown)
     absences(panel, along.at(rows), rows)
 
 

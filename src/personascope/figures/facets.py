@@ -14,7 +14,7 @@ from personascope.figures.along import Along
 from personascope.figures.marks import course
 from personascope.figures.style import GREY, SMALL, WIDTH, blank, entitle, look, series
 
-_STRIP = 0.28  # the height of the strip of questions, as a share of its panel's
+_STRIP = 0.34  # the height of the strip of questions, as a share of its panel's
 
 
 def facets(rates: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
@@ -38,13 +38,14 @@ def facets(rates: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
             entitle(panel, f"{name}{_answers(rows)}", pad=14 if along.staged else 6)
             if strip is not None:
                 _questions(strip, along, rows)
+                panel.tick_params(labelbottom=False)
             (panel if strip is None else strip).set_xlabel(along.label)
     return figure
 
 
 def _panels(count: int) -> tuple[Figure, list[tuple[Axes, Axes | None]]]:
     """A panel and the strip below it for each set, one set below the other."""
-    size = (WIDTH, 3.3 * max(1, count))
+    size = (WIDTH, 3.2 * max(1, count))
     heights = [1.0, _STRIP] * max(1, count)
     figure, axes = plt.subplots(2 * max(1, count), 1, figsize=size, height_ratios=heights, layout="constrained")
     if count == 0:
@@ -85,7 +86,7 @@ def _questions(ax: Axes, along: Along, rows: pd.DataFrame) -> None:
     top = float(np.nanmax(counts, initial=1.0))
     ax.set_ylim(0, 1.55 * top)
     ax.set_yticks([0, top], ["0", f"{int(top)}"])
-    ax.set_ylabel("questions")
+    ax.set_ylabel("questions", fontsize=SMALL + 1)
 
 
 def _answers(rows: pd.DataFrame) -> str:

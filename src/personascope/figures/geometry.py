@@ -13,6 +13,7 @@ from personascope.figures.along import Along
 from personascope.figures.heat import colour_bar, heat_map
 from personascope.figures.marks import course, line_names
 from personascope.figures.style import (
+    BLACK,
     GREY,
     SMALL,
     WIDTH,
@@ -39,12 +40,12 @@ def cosine_matrices(cosines: pd.DataFrame, *, group: str = "trait", ax: Axes | N
         groups = list(dict.fromkeys(cosines[group]))
         ordered = cosines.sort_values("first_place", kind="stable") if "first_place" in cosines else cosines
         names = list(dict.fromkeys(ordered["first"]))
-        small = len(names) <= 6
+        across = min(4 if len(names) <= 6 else 2, max(1, len(groups)))
+        written = WIDTH / across / (len(names) + 2) > 0.25  # inches a cell has: enough for its number
         if ax is not None:
             figure, axes, groups = cast(Figure, ax.figure), [ax], groups[:1]
         else:
-            across = min(4 if small else 2, max(1, len(groups)))
-            figure, axes = panels(len(groups), height=WIDTH / across * (1.15 if small else 0.98), columns=across)
+            figure, axes = panels(len(groups), height=WIDTH / across * (1.15 if across > 2 else 0.9), columns=across)
         lowest = float(cosines["cosine"].min()) if cosines["cosine"].notna().any() else 0.0
         limits = (0.0, 1.0) if lowest > -0.2 else (-1.0, 1.0)
         image = None
@@ -52,8 +53,8 @@ def cosine_matrices(cosines: pd.DataFrame, *, group: str = "trait", ax: Axes | N
             mine = cosines[cosines[group] == name].drop_duplicates(["first", "second"])
             square = mine.set_index(["first", "second"])["cosine"].unstack()
             values = square.reindex(index=names, columns=names).to_numpy(dtype=float)
-            texts = [[f"{value:.2f}" for value in row] for row in values] if small else None
-            image = heat_map(panel, values, rows=names, columns=names, limits=limits, texts=texts)
+            texts = [[f"{value + 0.0:.2f}".replace("-0.00", "0.00") for value in row] for row in values]
+            image = heat_map(panel, values, rows=names, columns=names, limits=limits, texts=texts if written else None)
             entitle(panel, str(name))
         if image is not None and ax is None:
             colour_bar(figure, axes, image, "cosine")
@@ -77,7 +78,9 @@ def cosine_trajectory(trajectories: pd.DataFrame, *, ceiling: pd.DataFrame | Non
                 _cosine_line(panel, along, trajectories[names == name], column=column, number=number, name=name)
             if ceiling is not None:
                 _ceiling(panel, ceiling, list(dict.fromkeys(names)))
-            panel.set_ylim(min(0.0, float(trajectories[column].min()) - 0.03), 1.03)
+            panel.set_ylim(min(0.0, float(trajectories[column].min()) - 0.03), 1.06)
+        if axes and trajectories["same_weights_as"].isin(trajectories["milestone"]).any():
+            axes[0].plot([], [], "*", color=GREY, markersize=8, label="same weights, extracted again")
         if axes:
             references = ", ".join(dict.fromkeys(trajectories["reference"]))
             entitle(axes[0], f"cosine to {references}", pad=14 if along.staged else 6)
@@ -95,10 +98,8 @@ def _cosine_line(ax: Axes, along: Along, rows: pd.DataFrame, *, column: str, num
     course(ax, along.at(line), line, look=style, value=column, label=name)
     if column == "to_reference" and alias.any():
         doubles = rows[alias]
-        heights = doubles[column].to_numpy(dtype=float)
-        ax.plot(along.at(doubles), heights, "*", color=style.colour, markersize=9, markeredgecolor="white",
-                markeredgewidth=0.5, zorder=4)  # fmt: skip
-        ax.plot([], [], "*", color=GREY, markersize=8, label="same weights, extracted again")
+        heights, shift = doubles[column].to_numpy(dtype=float), (number - 1.5) * 0.012 * (along.high - along.low)
+        ax.plot(along.at(doubles) + shift, heights, "*", color=style.colour, markersize=7, markeredgewidth=0, zorder=4)
 
 
 def _ceiling(ax: Axes, ceiling: pd.DataFrame, names: list[str]) -> None:
@@ -171,6 +172,7 @@ def mds(points: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
                 _ends(panel, rows)
             panel.set_aspect("equal", adjustable="datalim")
             panel.tick_params(labelbottom=False, labelleft=False, length=0)
+            panel.spines[["left", "bottom"]].set_visible(False)
             stress = float(points["stress_1"].iloc[0])
             panel.set_xlabel(f"near on the map: alike in direction (stress-1 {stress:.2f})")
         legend_below(figure, axes, columns=4)
@@ -178,8 +180,15 @@ def mds(points: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
 
 
 def _ends(ax: Axes, rows: pd.DataFrame) -> None:
-    """The tokens of the first and the last milestone of a path, or their names."""
-    for end in dict.fromkeys((0, len(rows) - 1)):
+    """The tokens of the first and the last milestone of a path, or their names, off the path."""
+    points = rows[["x", "y"]].to_numpy(dtype=float)
+    for end, beside in dict.fromkeys(((0, min(1, len(rows) - 1)), (len(rows) - 1, max(0, len(rows) - 2)))):
+        away = points[end] - points[beside]
+        length = float(np.hypot(*away))
+        right, up = away / length if length > 0 else (0.0, 1.0)
         row = rows.iloc[end]
         text = tokens(float(row["tokens_seen"])) if row["tokens_seen"] > 0 else str(row["milestone"])
-        ax.annotate(text, (row["x"], row["y"]), (5, 4), textcoords="offset points", fontsize=SMALL, color=GREY)
+        ax.annotate(text, tuple(points[end]), (9 * right, 9 * up), textcoords="offset points",
+                    fontsize=SMALL, color=BLACK,
+                    ha="left" if right > 0.4 else "right" if right < -0.4 else "center",
+                    va="bottom" if up > 0.4 else "top" if up < -0.4 else "center")  # fmt: skip

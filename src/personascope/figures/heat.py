@@ -16,9 +16,10 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from personascope.figures.style import BLACK, SMALL
+from personascope.figures.style import BLACK, SMALL, wrapped
 
 MAP, BOTH_WAYS = "cividis", "PuOr"
+_LETTERS = 22  # of a label on one line
 
 
 def heat_map(
@@ -32,7 +33,7 @@ def heat_map(
 ) -> AxesImage:
     """A matrix with its first row at the top; ``texts`` are written into the cells that have a value.
 
-    Limits on both sides of zero have two colours that meet at white; others run from dark to light.
+    Limits that zero halves have two colours that meet at white there; others run from dark to light.
     """
     two_sided = limits[0] < 0 < limits[1] and np.isclose(-limits[0], limits[1])
     colours = matplotlib.colormaps[BOTH_WAYS if two_sided else MAP]
@@ -44,11 +45,18 @@ def heat_map(
     ax.grid(visible=False)
     for spine in ax.spines.values():
         spine.set_visible(False)
-    ax.set_xticks(range(len(columns)), list(columns))
-    ax.set_yticks(range(len(rows)), list(rows))
-    ax.tick_params(length=0, labelsize=SMALL + 1)
-    if max((len(each) for each in columns), default=0) * len(columns) > 34:
-        ax.tick_params(axis="x", labelrotation=90 if len(columns) > 8 else 30, labelsize=SMALL)
+    ax.set_xticks(range(len(columns)), [wrapped(each, _LETTERS) for each in columns])
+    ax.set_yticks(range(len(rows)), [wrapped(each, _LETTERS) for each in rows])
+    ax.tick_params(length=0, labelsize=SMALL + 0.5)
+    longest = max((len(each) for each in columns), default=0)
+    if longest * len(columns) > 34:
+        steep = len(columns) > 8 or longest > _LETTERS
+        for label in ax.get_xticklabels():
+            label.set(
+                rotation=90 if steep else 35,
+                ha="center" if steep else "right",
+                rotation_mode="default" if steep else "anchor",
+            )
     for (row, column), value in np.ndenumerate(values):
         if texts is not None and np.isfinite(value):
             red, green, blue, _ = colours(norm(value))

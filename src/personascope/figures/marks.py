@@ -24,23 +24,30 @@ def course(
     value: str = "effect",
     filled: np.ndarray | None = None,
     label: str = "",
+    fine: bool = False,
 ) -> None:
     """One line of marks with whiskers: ``rows`` in order, with the column ``value`` and its ends ``low`` and ``high``.
 
     Marks are hollow where ``filled`` is false. Ends that are absent, unknown or infinite (an interval of too few
-    questions has none) are not drawn, and a value that is unknown leaves a gap in the line.
+    questions has none) are not drawn, and a value that is unknown leaves a gap in the line. With ``fine`` marks and
+    whiskers are small, for many lines in one panel.
     """
+    size, thick, cap = (3.4, 0.6, 0.0) if fine else (5.0, 0.9, 2.0)
     values = rows[value].to_numpy(dtype=float)
-    ax.plot(across, values, color=look.colour, linestyle=look.line, linewidth=1.4, zorder=2)
+    ax.plot(across, values, color=look.colour, linestyle=look.line, linewidth=1.1 if fine else 1.4, zorder=2)
     if {"low", "high"} <= set(rows):
         ends = rows[["low", "high"]].to_numpy(dtype=float)
         reach = np.maximum(np.stack([values - ends[:, 0], ends[:, 1] - values]), 0)
         reach = np.where(np.isfinite(reach), reach, 0)
-        ax.errorbar(across, values, yerr=reach, fmt="none", ecolor=look.colour, capsize=2, elinewidth=0.9, zorder=2)
+        ax.errorbar(
+            across, values, yerr=reach, fmt="none", ecolor=look.colour, capsize=cap, elinewidth=thick,
+            alpha=0.6 if fine else 1.0, zorder=2,
+        )  # fmt: skip
     sure = np.ones(len(rows), dtype=bool) if filled is None else np.asarray(filled, dtype=bool)
     for which, face in ((sure, look.colour), (~sure, "white")):
         if which.any():
-            ax.plot(across[which], values[which], look.marker, color=look.colour, markerfacecolor=face, zorder=3)
+            ax.plot(across[which], values[which], look.marker, color=look.colour, markerfacecolor=face, markersize=size,
+                    zorder=3)  # fmt: skip
     if label:
         ax.plot([], [], color=look.colour, linestyle=look.line, marker=look.marker, linewidth=1.4, label=label)
 
@@ -61,6 +68,17 @@ def significance_key(ax: Axes, level: float, *, test: str = "p") -> None:
     """Two entries of the legend that say what filled and hollow marks are, in no line's colour."""
     for face, sign in ((GREY, "<"), ("white", "≥")):
         ax.plot([], [], "o", color=GREY, markerfacecolor=face, label=f"{test} {sign} {level:g}")
+
+
+def rings(ax: Axes, across: np.ndarray, rows: pd.DataFrame) -> None:
+    """A ring around every effect whose ``basis`` is not the answers themselves, where rows have such a column."""
+    if "basis" not in rows:
+        return
+    taken = (rows["basis"].fillna("") == "published").to_numpy(dtype=bool) & rows["effect"].notna().to_numpy(dtype=bool)
+    if taken.any():
+        heights = rows["effect"].to_numpy(dtype=float)[taken]
+        ax.plot(across[taken], heights, "o", markersize=8, markerfacecolor="none", color=GREY, markeredgewidth=0.8,
+                label="as published, answers missing", zorder=4)  # fmt: skip
 
 
 def line_names(rows: pd.DataFrame) -> pd.Series:

@@ -115,9 +115,16 @@ def blank(ax: Axes, why: str = "no data") -> None:
 
 def entitle(ax: Axes, name: str, *, pad: float = 6.0) -> None:
     """A panel's title, on as many lines as it needs; ``pad`` is the room below it, in points."""
-    wide = ax.get_window_extent().width / ax.figure.dpi
-    lines = textwrap.wrap(name, max(12, int(wide * 11)), break_long_words=True)
-    ax.set_title("\n".join(lines), loc="left", fontweight="bold", pad=pad)
+    spec = ax.get_subplotspec()
+    columns = spec.get_gridspec().ncols if spec is not None else 1
+    wide = ax.figure.bbox.width / ax.figure.dpi / columns - 0.6  # inches, of which a bold letter takes a tenth
+    ax.set_title(wrapped(name, max(12, int(wide * 10))), loc="left", fontweight="bold", pad=pad)
+
+
+def wrapped(name: str, letters: int) -> str:
+    """A name on lines of so many letters at most, broken at spaces, hyphens and underscores where there are any."""
+    lines = textwrap.wrap(name.replace("_", "_ "), letters, break_long_words=True)
+    return "\n".join(line.replace("_ ", "_") for line in lines)
 
 
 def outer_labels(axes: Sequence[Axes], *, x: str, y: str) -> None:

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from personascope.figures.along import Along
-from personascope.figures.marks import absences, course, line_names, significance_key, zero_line
+from personascope.figures.marks import absences, course, line_names, rings, significance_key, zero_line
 from personascope.figures.style import BLACK, GREY, SMALL, entitle, legend_below, look, outer_labels, panels, series
 
-_DODGE = 0.012  # of the axis: whiskers of several lines at one milestone stand side by side
+_DODGE = 0.007  # of the axis: whiskers of several lines at one milestone stand side by side
 
 
 def transfer(
@@ -30,7 +30,8 @@ def transfer(
     Takes :func:`~personascope.analysis.effects.curves` of vectors that steered other models (columns curve, target,
     place, tokens_seen, stage, effect, low, high, absence, and the one that ``p`` names). There is a panel for every
     value of the column ``panel`` and a line for every value of ``line``: a trait per panel, or a target per panel the
-    other way round. Marks are filled where ``p`` is below ``level``. With ``ax`` only the first panel is drawn.
+    other way round. Marks are filled where ``p`` is below ``level``, and ringed where a column ``basis`` says that the
+    effect is ``published`` and could not be computed again. With ``ax`` only the first panel is drawn.
     """
     with look():
         names = list(dict.fromkeys(curves[panel]))
@@ -65,8 +66,10 @@ def _lines(
         shift = (number - (len(lines) - 1) / 2) * _DODGE * (along.high - along.low)
         shown = mine[mine["absence"] == ""]
         sure = (shown[p] < level).to_numpy(dtype=bool)
-        course(ax, along.at(shown) + shift, shown, look=series(number), filled=sure, label=str(name))
-        absences(ax, along.at(mine) + shift, mine)
+        course(ax, along.at(shown) + shift, shown, look=series(number), filled=sure, label=str(name), fine=True)
+        rings(ax, along.at(shown) + shift, shown)
+    absent = rows[rows["absence"] != ""].drop_duplicates(["place", "absence"])
+    absences(ax, along.at(absent), absent)
 
 
 def transfer_bins(bins: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
@@ -99,8 +102,11 @@ def transfer_bins(bins: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
             panel.margins(y=0.12)
             panel.grid(visible=False, axis="x")
             entitle(panel, str(name))
-        outer_labels(axes, x="tokens seen where the vectors are from", y="mean effect ± standard error")
+        outer_labels(axes, x="", y="mean effect (score points)")
         if ax is None:
+            figure.supxlabel(
+                "tokens seen where the vectors are from; below the means, over how many vectors", fontsize=9
+            )
             legend_below(figure, axes, columns=5)
     return figure
 
@@ -116,7 +122,7 @@ def transfer_pairs(pairs: pd.DataFrame) -> Figure:
     """Whether a vector that acts on one target acts on another: a point per vector, one panel per pair of targets.
 
     Takes :func:`~personascope.analysis.transfer.target_pairs` (columns first, second, first_effect, second_effect, and
-    ``curve`` or ``trait``). On the dotted line the two effects are the same.
+    ``curve`` or ``trait``). Both axes of a panel have one scale; on the dotted line the two effects are the same.
     """
     with look():
         called = line_names(pairs)
@@ -134,6 +140,11 @@ def transfer_pairs(pairs: pd.DataFrame) -> Figure:
                 rows, style = pairs[here & (called == line)], series(number)
                 points = (rows["first_effect"].to_numpy(dtype=float), rows["second_effect"].to_numpy(dtype=float))
                 panel.plot(*points, style.marker, color=style.colour, markersize=4, alpha=0.85, label=line)
+            both = pairs.loc[here, ["first_effect", "second_effect"]].to_numpy(dtype=float)
+            low, high = min(0.0, float(np.nanmin(both))), max(1.0, float(np.nanmax(both)))
+            margin = 0.06 * (high - low)
+            panel.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin))
+            panel.set_aspect("equal")
             panel.set(xlabel=f"effect on {first}", ylabel=f"effect on {second}")
         legend_below(figure, axes, columns=5)
     return figure

@@ -153,12 +153,14 @@ def control_note(found: pd.DataFrame, run: pd.DataFrame) -> str:
     moved = (real["steered_coherence"] - real["plain_coherence"]).mean()
     norms, lengths = run["norm"].dropna(), real["applied_norm"].dropna()
     said = f"norm {norms.min():.3g} to {norms.max():.3g}" if len(norms) else "norm not published"
-    push = f", coherence {run['coherence_change'].mean():+.1f}" if run["coherence_change"].notna().any() else ""
+    push = (
+        f"; coherence changed by {run['coherence_change'].mean():+.1f}" if run["coherence_change"].notna().any() else ""
+    )
     if real.empty:
         return f"controls: {said}{push}; no vector beside them"
     strengths = " and ".join(f"{each:g}" for each in sorted(real["strength"].dropna().unique()))
     length = f"norm {lengths.min():.3g} to {lengths.max():.3g}" if len(lengths) else "norm unknown"
-    return f"controls: {said}{push}\nvectors (x {strengths}): {length}, coherence {moved:+.1f}"
+    return f"controls: {said}{push}\nvectors (x {strengths}): {length}; coherence changed by {moved:+.1f}"
 
 
 def facet_frame(study: Published, files: Iterable[FacetFile]) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from personascope.analysis import geometry as angles
 from personascope.analysis.discourse import FORMS, form_matrix
-from personascope.analysis.transfer import Bin, binned, target_pairs
+from personascope.analysis.transfer import Bin, binned, target_pairs, without_aliases
 from personascope.errors import PersonascopeError
 from personascope.figures import tables
 from personascope.figures.controls import controls
@@ -194,7 +194,8 @@ def _facets(shared: Shared) -> Iterator[Piece]:
     if along.empty:
         shared.notes.append(f"no facets: no kind of annotation is there for {FEWEST} revisions or more")
         return
-    yield Piece("facets", {"facets": along}, partial(facets, along), partial(tables.facets_table, along))
+    shown = without_aliases(along, by=("facet_set", "facet"))
+    yield Piece("facets", {"facets": along}, partial(facets, shown), partial(tables.facets_table, along))
 
 
 def _discourse(shared: Shared) -> Iterator[Piece]:
