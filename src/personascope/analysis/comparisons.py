@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from personascope.analysis.significance import TOLERANCE, sign_flip_p
+from personascope.analysis.significance import sign_flip_p, sign_test
 
 SIDES = ("baseline", "output")
 MEASURES = {"trait": "score", "coherence": "coherence"}
@@ -100,15 +100,11 @@ def _paired(name: str, plain: np.ndarray, steered: np.ndarray) -> dict[str, floa
 
 
 def _signs(differences: np.ndarray) -> dict[str, float]:
-    """The sign test: differences within the tolerance are no difference; the p-values are exact binomial tails."""
-    positive, negative = int((differences > TOLERANCE).sum()), int((differences < -TOLERANCE).sum())
-    pairs = positive + negative
-    tail = sum(math.comb(pairs, count) for count in range(min(positive, negative) + 1))
-    above = sum(math.comb(pairs, count) for count in range(positive, pairs + 1))
+    test = sign_test(differences)
     return {
-        "trait_sign_test_nonzero_pairs": pairs,
-        "trait_sign_test_positive_pairs": positive,
-        "trait_sign_test_negative_pairs": negative,
-        "trait_sign_test_p_two_sided": min(1.0, 2 * tail / 2**pairs),
-        "trait_sign_test_p_greater": above / 2**pairs,
+        "trait_sign_test_nonzero_pairs": test.pairs,
+        "trait_sign_test_positive_pairs": test.positive,
+        "trait_sign_test_negative_pairs": test.negative,
+        "trait_sign_test_p_two_sided": test.p_two_sided,
+        "trait_sign_test_p_greater": test.p_greater,
     }
