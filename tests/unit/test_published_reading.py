@@ -250,6 +250,12 @@ PLACED = {
         "steered", "M", "main", "main", "extraction_ablation", "judge", "", "a", 16.0, 0.5
     ),
     f"{EVAL}/M/main/controls/run_v1/baselines/baseline_a.csv": Place("baseline", "M", "main", run="run_v1"),
+    f"{EVAL}/M/step3/controls/run_v1/steered/random/seed0/steering_results_a_to_a_layer16_coef0p5.csv": Place(
+        "steered", "M", "step3", "", "run_v1", "", "", "a", 16.0, 0.5
+    ),
+    f"{EVAL}/M/main/settings/run_v1/steered/evil_character_neutral_q/steering_results_a_to_a_coef0p2.csv": Place(
+        "steered", "M", "main", "", "run_v1", "", "", "a", coef=0.2
+    ),
     "data/model_responses/extract/M/main_judge/a_neg_instruct.csv": Place(
         "extraction", "M", "main", variant="judge", pole="negative"
     ),

@@ -24,6 +24,7 @@ PLACES = (RESPONSES, VECTORS, *TRAIT_SETS.values(), "results")
 _FORMS = {"character": "character", "dialogue": "dialogue", "stories": "story", "combined": "combined"}
 _COLUMN = re.compile(r"(?P<trait>.+?)_(?:(?P<form>character|dialogue|stories)(?:_neutral_q)?|(?P<all>combined))")
 _VARIANT = re.compile(r"(?P<revision>main|.*?\d[A-Za-z]?)_(?P<variant>[A-Za-z].*)")
+_REVISION = re.compile(r"main|.*\d.*")
 _RUNS = ("instruct_transfer", "extraction_ablation", "controls")
 _STEERED = re.compile(r"steer(?:ing_results)?_(?P<vector>.+?)_(?:to|on)_(?P<rest>.+)")
 _NUMBER = r"(\d+(?:[.p]\d+)?)"
@@ -133,7 +134,8 @@ def _evaluation(model: str, folders: list[str], name: str) -> Place:
     elif "steered" in inner or "baselines" in inner:
         place = next(index for index, each in enumerate(inner) if each in ("steered", "baselines"))
         run = inner[place - 1] if place else ""
-        source = revision_of(inner[place + 1])[0] if kind == "steered" and len(inner) > place + 1 else ""
+        below = revision_of(inner[place + 1])[0] if kind == "steered" and len(inner) > place + 1 else ""
+        source = below if _REVISION.fullmatch(below) else ""  # else it is a trait or a kind of control
     elif inner and kind == "steered":
         source, variant = revision_of(inner[-1])
     return Place(kind, model, revision, source, run, variant, **(_way(name) if kind == "steered" else {}))
