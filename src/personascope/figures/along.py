@@ -19,7 +19,7 @@ from personascope.figures.style import GREY, SMALL, tokens
 
 _STEP = 0.075  # the least distance between stages, as a share of the axis
 _APART, _WIDEST = 0.025, 0.15  # room for each milestone of a stage, and for all of them together, as shares of the axis
-_LABEL = 0.42  # inches that the number of a tick takes
+_LABEL = 0.46  # inches that the number of a tick takes
 _LETTER = 0.062  # inches that a small letter takes
 _SHADES = ("#ffffff", "#eef3f7")
 

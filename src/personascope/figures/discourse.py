@@ -28,7 +28,8 @@ def discourse(cells: pd.DataFrame, *, level: float = 0.05, p: str = "p_two_sided
             figure, axes, judges = cast(Figure, ax.figure), [ax], judges[:1]
         else:
             cell = WIDTH / min(2, max(1, len(judges))) / (len(columns) + 1.5)
-            figure, axes = panels(len(judges), height=1.1 + cell * max(1, len(rows)))
+            longest = max((len(judge) for judge in judges), default=0)
+            figure, axes = panels(len(judges), height=1.3 + 0.17 * (longest // 24) + cell * max(1, len(rows)))
         limits, image = _limits(cells["effect"].to_numpy(dtype=float)), None
         for panel, judge in zip(axes, judges, strict=False):
             mine = cells[cells["judge"] == judge]

@@ -160,7 +160,7 @@ def mds(points: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
             figure, axes = cast(Figure, ax.figure), [ax]
         else:
             figure, axes = panels(1 if len(points) else 0, columns=1, width=5.4, height=4.6)
-        names = line_names(points)
+        names, everything = line_names(points), points[["x", "y"]].to_numpy(dtype=float)
         for panel in axes:
             for number, name in enumerate(dict.fromkeys(names)):
                 rows, style = points[names == name].sort_values("place", kind="stable"), series(number)
@@ -169,7 +169,7 @@ def mds(points: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
                 faces = ["white", *[style.colour] * (len(rows) - 1)]
                 panel.scatter(rows["x"], rows["y"], sizes, c=faces, marker=style.marker, edgecolors=style.colour)
                 panel.plot([], [], color=style.colour, marker=style.marker, linestyle=style.line, label=name)
-                _ends(panel, rows)
+                _ends(panel, rows, everything)
             panel.set_aspect("equal", adjustable="datalim")
             panel.tick_params(labelbottom=False, labelleft=False, length=0)
             panel.spines[["left", "bottom"]].set_visible(False)
@@ -179,16 +179,15 @@ def mds(points: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
     return figure
 
 
-def _ends(ax: Axes, rows: pd.DataFrame) -> None:
-    """The tokens of the first and the last milestone of a path, or their names, off the path."""
+def _ends(ax: Axes, rows: pd.DataFrame, everything: np.ndarray) -> None:
+    """The tokens (or names) of the first and the last milestone of a path, where the map is emptiest around them."""
     points = rows[["x", "y"]].to_numpy(dtype=float)
-    for end, beside in dict.fromkeys(((0, min(1, len(rows) - 1)), (len(rows) - 1, max(0, len(rows) - 2)))):
-        away = points[end] - points[beside]
-        length = float(np.hypot(*away))
-        right, up = away / length if length > 0 else (0.0, 1.0)
+    far = 0.055 * float(np.ptp(everything, axis=0).max() or 1.0)
+    around = [np.array([np.cos(turn), np.sin(turn)]) for turn in np.arange(8) * np.pi / 4]
+    for end in dict.fromkeys((0, len(rows) - 1)):
+        # A label is wider than high, so its middle lies further out to the sides.
+        middles = [points[end] + far * np.array([1.4 * right, up]) for right, up in around]
+        free = [float(np.hypot(*(everything - middle).T).min()) for middle in middles]
         row = rows.iloc[end]
         text = tokens(float(row["tokens_seen"])) if row["tokens_seen"] > 0 else str(row["milestone"])
-        ax.annotate(text, tuple(points[end]), (9 * right, 9 * up), textcoords="offset points",
-                    fontsize=SMALL, color=BLACK,
-                    ha="left" if right > 0.4 else "right" if right < -0.4 else "center",
-                    va="bottom" if up > 0.4 else "top" if up < -0.4 else "center")  # fmt: skip
+        ax.annotate(text, tuple(middles[int(np.argmax(free))]), fontsize=SMALL, color=BLACK, ha="center", va="center")

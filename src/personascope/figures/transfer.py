@@ -102,11 +102,10 @@ def transfer_bins(bins: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
             panel.margins(y=0.12)
             panel.grid(visible=False, axis="x")
             entitle(panel, str(name))
-        outer_labels(axes, x="", y="mean effect (score points)")
+        outer_labels(
+            axes, x="tokens seen where the vectors are from\n(grey: how many vectors)", y="mean effect (points)"
+        )
         if ax is None:
-            figure.supxlabel(
-                "tokens seen where the vectors are from; below the means, over how many vectors", fontsize=9
-            )
             legend_below(figure, axes, columns=5)
     return figure
 

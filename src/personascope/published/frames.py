@@ -64,7 +64,8 @@ def _published(study: Published, arms: Sequence[Led]) -> pd.DataFrame:
         trait, extracted_as, evaluated_as = arm.traits
         layer = "" if math.isnan(arm.layer) else f"{arm.layer:g}"
         keys = [trait, extracted_as, evaluated_as, each.target, arm.source.label, layer]
-        effect = row.get("paired_trait_mean_diff", row.get("delta_trait_mean", math.nan))
+        # Some rows were tested anew against another baseline than their means are of; the means are what was drawn.
+        effect = row.get("delta_trait_mean", row.get("paired_trait_mean_diff", math.nan))
         p = row.get("trait_primary_p_two_sided", math.nan)
         place = f"{arm.results_file}:{arm.row}" if arm.results_file in tables else ""
         rows.append([*keys, arm.strength, arm.unit, arm.norm, effect, p, place])
