@@ -1,7 +1,8 @@
 """Effects: what steering did, question by question and milestone by milestone.
 
-Owns: :func:`question_effects`, :func:`effects` and :func:`growth`. The one law: the question is the unit of analysis;
-draws are averaged within it first, so many draws of few questions never pass for many observations.
+Owns: :func:`question_effects`, :func:`effects`, :func:`growth`, :func:`against_floor` and :func:`curves`. The one law:
+the question is the unit of analysis; draws are averaged within it first, so many draws of few questions never pass for
+many observations.
 """
 
 from __future__ import annotations
@@ -111,6 +112,20 @@ def growth(answers: pd.DataFrame, *, level: float = 0.95) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+def against_floor(effects: pd.DataFrame, *, floor: float = 5.0) -> pd.DataFrame:
+    """The same rows with two verdicts about their size: an effect can be sure and still too small to matter.
+
+    ``clears_floor`` says that the effect is more than ``floor`` score points, up or down; ``surely_clears_floor`` that
+    all of its interval is, on the same side. Missing where there is no effect, or no interval.
+    """
+    effect, low, high = (effects[name].astype("float64") for name in ("effect", "low", "high"))
+    surely = ((low > floor) | (high < -floor)).astype("boolean")
+    return effects.assign(
+        clears_floor=(effect.abs() > floor).astype("boolean").mask(effect.isna()),
+        surely_clears_floor=surely.mask(low.isna() | high.isna()),
+    )
+
+
 CURVE = [
     "curve", "trait", "extracted_as", "evaluated_as", "target", "milestone", "place", "tokens_seen", "stage", "effect",
     "low", "high", "p_two_sided", "absence", "steered_coherence", "control_low", "control_high", "control_mean",
@@ -131,11 +146,16 @@ def curves(effects: pd.DataFrame) -> pd.DataFrame:
     keys = [*SUBJECT, "place"]
     chosen = effects[effects["chosen"].astype(bool)]
     frame = chosen[chosen["direction"] == "extracted"].copy()
-    forms = frame.groupby("trait")[["extracted_as", "evaluated_as"]].transform("nunique").max(axis=1)
-    named = frame["trait"] + ", " + frame["extracted_as"] + " to " + frame["evaluated_as"]
-    frame["curve"] = frame["trait"].where(forms <= 1, named)
+    frame["curve"] = curve_names(frame)
     kind = chosen["direction"].str.rsplit("-", n=1).str[0]
     drawn = chosen[kind == "random"].groupby(keys)["effect"].agg(["min", "max", "mean"])
     drawn.columns = pd.Index(["control_low", "control_high", "control_mean"])
     swapped = chosen[kind == "shuffled"].groupby(keys)["effect"].mean().rename("shuffled_mean")
     return frame.join(drawn, on=keys).join(swapped, on=keys).reset_index(drop=True)[CURVE]
+
+
+def curve_names(rows: pd.DataFrame) -> pd.Series:
+    """What the curve of each row is called: its trait, with its forms where the trait is traced in several."""
+    forms = rows.groupby("trait")[["extracted_as", "evaluated_as"]].transform("nunique").max(axis=1)
+    named: pd.Series = rows["trait"] + ", " + rows["extracted_as"] + " to " + rows["evaluated_as"]
+    return rows["trait"].where(forms <= 1, named)
