@@ -31,7 +31,7 @@ class WritingEndpoint(FakeEndpoint):
         self.write = write
         self.choice = choice or {}
 
-    def answer(self, body: dict[str, Any], *, without_logprobs: bool) -> dict[str, Any]:
+    def answer(self, body: dict[str, Any], *how: Any, **more: Any) -> dict[str, Any]:
         message = {"role": "assistant", "content": self.write(body["messages"]), "refusal": None}
         choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None, **self.choice}
         return {"id": "0", "object": "chat.completion", "created": 0, "model": body["model"], "choices": [choice]}

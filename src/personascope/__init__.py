@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # what the names are, for type checkers and editors; a test h
     from personascope.lineages import Lineage as Lineage
     from personascope.lineages import Milestone as Milestone
     from personascope.lineages import load_lineage as load_lineage
+    from personascope.linting import check_trait as check_trait
     from personascope.plans import plan_study as plan_study
     from personascope.records import Answer as Answer
     from personascope.records import Bar as Bar
@@ -57,6 +58,9 @@ if TYPE_CHECKING:  # what the names are, for type checkers and editors; a test h
     from personascope.trace import Subject as Subject
     from personascope.trace import paired_effect as paired_effect
     from personascope.trace import trace as trace
+    from personascope.trait_forms import combine_traits as combine_traits
+    from personascope.trait_forms import transform_trait as transform_trait
+    from personascope.trait_writing import write_trait as write_trait
     from personascope.traits import Contrast as Contrast
     from personascope.traits import Prompt as Prompt
     from personascope.traits import Rubric as Rubric
@@ -80,6 +84,9 @@ _PLACES = {
     "personascope.engines.opening": ["open_engine", "open_lineage", "Opener"],
     "personascope.judges.opening": ["open_judge"],
     "personascope.writers.opening": ["open_writer"],
+    "personascope.trait_writing": ["write_trait"],
+    "personascope.trait_forms": ["transform_trait", "combine_traits"],
+    "personascope.linting": ["check_trait"],
     "personascope.store": ["Store"],
     "personascope.remembering": ["RememberingEngine", "RememberingJudge"],
     "personascope.respond": ["respond", "answer", "Arm"],

@@ -112,15 +112,31 @@ def test_an_impossible_writer_is_refused_at_the_door(
     assert "\n" not in str(caught.value)
 
 
+def test_a_model_on_this_machine_is_opened_by_whoever_can_and_keeps_the_settings() -> None:
+    engine = ScriptedEngine(Checkpoint("scripted"), [load_trait("evil")])
+    opened: list[str] = []
+
+    def open_engine(model: str) -> ScriptedEngine:
+        opened.append(model)
+        return engine
+
+    writer = open_writer("engine:some/model", max_tokens=9, temperature=0.0, open_engine=open_engine)
+    assert opened == ["some/model"]
+    assert "max_tokens=9 temperature=0 " in writer.name
+    with pytest.raises(WriterError, match="no engine can be opened here"):
+        open_writer("engine:some/model")
+    with pytest.raises(WriterError, match="no place to look for it"):
+        open_writer("engine:some/model", url="http://h/v1", open_engine=open_engine)
+
+
 def test_a_writers_name_holds_what_changes_the_words_and_not_where_they_come_from() -> None:
     one = open_writer("local:m", url="http://127.0.0.1:1/v1")
     assert one.name == open_writer("local:m", url="http://127.0.0.1:2/v1").name
     others = [
         open_writer("local:n"),
         open_writer("local:m", seed=1),
-        open_writer("local:m", seed=None),
-        open_writer("local:m", temperature=None),
+        open_writer("local:m", temperature=0.5),
         open_writer("local:m", max_tokens=7),
     ]
-    assert len({one.name, *(other.name for other in others)}) == 6
+    assert len({one.name, *(other.name for other in others)}) == 5
     assert Writing().temperature == 1.0
