@@ -80,5 +80,6 @@ def _entitle(ax: Axes, name: str, rows: pd.DataFrame, along: Along) -> None:
     lift = 14 if along.staged else 6
     entitle(ax, name, pad=lift + 9 * len(notes) + (2 if notes else 0))
     for number, note in enumerate(reversed(notes)):
-        ax.annotate(note, (0.0, 1.0), (0, lift - 1 + 9 * number), xycoords="axes fraction", fontsize=SMALL, color=GREY,
-                    textcoords="offset points", ha="left", va="bottom")  # fmt: skip
+        written = ax.annotate(note, (0.0, 1.0), (0, lift - 1 + 9 * number), xycoords="axes fraction", fontsize=SMALL,
+                              color=GREY, textcoords="offset points", ha="left", va="bottom")  # fmt: skip
+        written.set_in_layout(False)  # a long note must not make the panel narrower

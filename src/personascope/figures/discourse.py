@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from personascope.figures.heat import colour_bar, heat_map
-from personascope.figures.style import WIDTH, entitle, look, outer_labels, panels
+from personascope.figures.heat import colour_bar, heat_map, matrix_panels
+from personascope.figures.style import entitle, look, outer_labels
 
 
 def discourse(cells: pd.DataFrame, *, level: float = 0.05, p: str = "p_two_sided", ax: Axes | None = None) -> Figure:
@@ -27,9 +27,7 @@ def discourse(cells: pd.DataFrame, *, level: float = 0.05, p: str = "p_two_sided
         if ax is not None:
             figure, axes, judges = cast(Figure, ax.figure), [ax], judges[:1]
         else:
-            cell = WIDTH / min(2, max(1, len(judges))) / (len(columns) + 1.5)
-            longest = max((len(judge) for judge in judges), default=0)
-            figure, axes = panels(len(judges), height=1.3 + 0.17 * (longest // 24) + cell * max(1, len(rows)))
+            figure, axes = matrix_panels(judges, rows, columns)
         limits, image = _limits(cells["effect"].to_numpy(dtype=float)), None
         for panel, judge in zip(axes, judges, strict=False):
             mine = cells[cells["judge"] == judge]

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from personascope.figures.along import Along
-from personascope.figures.heat import colour_bar, heat_map
+from personascope.figures.heat import colour_bar, heat_map, matrix_panels
 from personascope.figures.marks import course, line_names
 from personascope.figures.style import (
     BLACK,
@@ -45,7 +45,7 @@ def cosine_matrices(cosines: pd.DataFrame, *, group: str = "trait", ax: Axes | N
         if ax is not None:
             figure, axes, groups = cast(Figure, ax.figure), [ax], groups[:1]
         else:
-            figure, axes = panels(len(groups), height=WIDTH / across * (1.15 if across > 2 else 0.9), columns=across)
+            figure, axes = matrix_panels(groups, names, names, across=across)
         lowest = float(cosines["cosine"].min()) if cosines["cosine"].notna().any() else 0.0
         limits = (0.0, 1.0) if lowest > -0.2 else (-1.0, 1.0)
         image = None
@@ -78,7 +78,9 @@ def cosine_trajectory(trajectories: pd.DataFrame, *, ceiling: pd.DataFrame | Non
                 _cosine_line(panel, along, trajectories[names == name], column=column, number=number, name=name)
             if ceiling is not None:
                 _ceiling(panel, ceiling, list(dict.fromkeys(names)))
-            panel.set_ylim(min(0.0, float(trajectories[column].min()) - 0.03), 1.06)
+        if axes:
+            lowest = float(trajectories[["to_reference", "to_previous"]].min().min())
+            axes[0].set_ylim(min(0.0, lowest - 0.05), 1.06)
         if axes and trajectories["same_weights_as"].isin(trajectories["milestone"]).any():
             axes[0].plot([], [], "*", color=GREY, markersize=8, label="same weights, extracted again")
         if axes:

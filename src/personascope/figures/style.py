@@ -117,8 +117,13 @@ def entitle(ax: Axes, name: str, *, pad: float = 6.0) -> None:
     """A panel's title, on as many lines as it needs; ``pad`` is the room below it, in points."""
     spec = ax.get_subplotspec()
     columns = spec.get_gridspec().ncols if spec is not None else 1
-    wide = ax.figure.bbox.width / ax.figure.dpi / columns - 0.6  # inches, of which a bold letter takes a tenth
-    ax.set_title(wrapped(name, max(12, int(wide * 10))), loc="left", fontweight="bold", pad=pad)
+    wide = ax.figure.bbox.width / ax.figure.dpi / columns
+    ax.set_title(wrapped(name, title_letters(wide)), loc="left", fontweight="bold", pad=pad)
+
+
+def title_letters(inches: float) -> int:
+    """How many bold letters, of a tenth of an inch, a title may have on a line above a panel with so much room."""
+    return max(12, int((inches - 0.6) * 10))
 
 
 def wrapped(name: str, letters: int) -> str:

@@ -11,7 +11,18 @@ from matplotlib.figure import Figure
 
 from personascope.figures.along import Along
 from personascope.figures.marks import absences, course, line_names, rings, significance_key, zero_line
-from personascope.figures.style import BLACK, GREY, SMALL, entitle, legend_below, look, outer_labels, panels, series
+from personascope.figures.style import (
+    BLACK,
+    GREY,
+    SMALL,
+    entitle,
+    legend_below,
+    look,
+    outer_labels,
+    panels,
+    series,
+    wrapped,
+)
 
 _DODGE = 0.007  # of the axis: whiskers of several lines at one milestone stand side by side
 
@@ -144,6 +155,7 @@ def transfer_pairs(pairs: pd.DataFrame) -> Figure:
             margin = 0.06 * (high - low)
             panel.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin))
             panel.set_aspect("equal")
-            panel.set(xlabel=f"effect on {first}", ylabel=f"effect on {second}")
+            panel.set_xlabel(wrapped(f"effect on {first}", 26))
+            panel.set_ylabel(wrapped(f"effect on {second}", 26))
         legend_below(figure, axes, columns=5)
     return figure

@@ -14,6 +14,7 @@ import pandas as pd
 
 from personascope.analysis.effects import EFFECT, curves, effects
 from personascope.analysis.facets import rates
+from personascope.analysis.transfer import without_aliases
 from personascope.errors import PublishedError
 from personascope.interop.published import FacetFile, Published, ResultsFile, trait_of
 from personascope.published.arms import Arm
@@ -140,6 +141,7 @@ def beside_controls(found: pd.DataFrame, run: pd.DataFrame) -> pd.DataFrame:
     """The real vectors' own curve beside one run of controls: columns ``CURVE``, under the name of the run."""
     real = found[(found["target"] == "") & found["chosen"].astype(bool) & found["trait"].isin(run["trait"])]
     real = real[real["place"].isin(run["place"])]
+    real = without_aliases(real, by=["trait", "extracted_as", "evaluated_as"])
     both = curves(pd.concat([real, run.reindex(columns=real.columns)], ignore_index=True))
     return both.assign(curve=run["curve"].iloc[0])
 

@@ -55,13 +55,18 @@ class Shared:
 
     @property
     def targets(self) -> list[str]:
-        """The targets with an effect of at least ``FEWEST`` vectors of some trait: its own revisions, then others."""
-        known = self.effects[(self.effects["target"] != "") & self.effects["effect"].notna()]
-        counts = known[known["chosen"].astype(bool)].groupby(["target", "trait"])["place"].nunique()
-        enough = set(counts[counts >= FEWEST].index.get_level_values("target"))
+        """What vectors were transferred to: the model's own revisions, then its lineage's targets, then others."""
         lineage = self.study.lineage(self.model)
         order = [each.label for each in (*lineage.milestones, *lineage.targets)]
-        return sorted(enough, key=lambda target: (order.index(target) if target in order else len(order), target))
+        found = set(self.effects["target"]) - {""}
+        return sorted(found, key=lambda target: (order.index(target) if target in order else len(order), target))
+
+    def transferred(self) -> pd.DataFrame:
+        """The curves onto every target, those with at least ``FEWEST`` effects."""
+        every = [frames.drawn_curves(self.effects, target=target) for target in self.targets]
+        drawn = pd.concat(every, ignore_index=True) if every else frames.drawn_curves(self.effects, target="none")
+        effects = drawn.groupby(["curve", "target"])["effect"].transform("count")
+        return drawn[effects >= FEWEST].reset_index(drop=True)
 
 
 def _emergence(shared: Shared) -> Iterator[Piece]:
@@ -101,11 +106,10 @@ def _published(shared: Shared, drawn: pd.DataFrame, part: str) -> None:
 
 
 def _transfer(shared: Shared) -> Iterator[Piece]:
-    onto = [frames.drawn_curves(shared.effects, target=target) for target in shared.targets]
-    if not onto:
+    drawn = shared.transferred()
+    if drawn.empty:
         shared.notes.append(f"no transfer: no target was steered with vectors of {FEWEST} milestones or more")
         return
-    drawn = pd.concat(onto, ignore_index=True)
     _published(shared, drawn, "transfer")
     yield Piece(
         "transfer_by_trait", {"transfer": drawn}, partial(transfer, drawn), partial(tables.transfer_table, drawn)
