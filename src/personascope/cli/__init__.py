@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from personascope.cli import lab, models, studies, terminal
+from personascope.cli import lab, models, studies, terminal, traits
 
 app = typer.Typer(
     help="Persona vectors: extract them, steer with them, and trace them through training.",
@@ -30,6 +30,7 @@ for verb in (
     studies.figures,
 ):
     app.command()(verb)
+app.add_typer(traits.app, name="trait")
 app.add_typer(lab.app, name="lab")
 
 
