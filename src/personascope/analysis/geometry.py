@@ -278,16 +278,17 @@ def _scaled(units: Float[np.ndarray, "vector hidden"], seed: int) -> Float[np.nd
     """Points in the plane. scikit-learn renamed its options between 1.4 and 1.9; what is asked of it is the same."""
     if len(units) < 2:
         return np.zeros((len(units), 2))
+    from scipy.spatial.distance import pdist, squareform
     from sklearn.manifold import MDS
 
     known = inspect.signature(MDS).parameters
-    metric = {"metric_mds": True, "metric": "euclidean"} if "metric_mds" in known else {"metric": True}
+    # Distances are given, not vectors: as many vectors as they are wide would be taken for a matrix of distances.
+    named = ("metric_mds", "metric") if "metric_mds" in known else ("metric", "dissimilarity")
+    metric = dict(zip(named, (True, "precomputed"), strict=True))
     start = {"init": "random"} if "init" in known else {}
-    scaling = MDS(
-        n_components=2, n_init=10, max_iter=300, eps=1e-6, random_state=seed, normalized_stress=False,
-        **metric, **start,
-    )  # fmt: skip
-    points: np.ndarray = np.asarray(scaling.fit_transform(units), dtype=np.float64)
+    options: Any = {**metric, **start, "n_init": 10, "max_iter": 300, "eps": 1e-6, "normalized_stress": False}
+    scaling = MDS(n_components=2, random_state=seed, **options)
+    points: np.ndarray = np.asarray(scaling.fit_transform(squareform(pdist(units))), dtype=np.float64)
     return points
 
 
