@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from personascope.cli import lab, models, studies, terminal, traits
+from personascope.cli import lab, models, published, studies, terminal
 
 app = typer.Typer(
     help="Persona vectors: extract them, steer with them, and trace them through training.",
@@ -30,7 +30,8 @@ for verb in (
     studies.figures,
 ):
     app.command()(verb)
-app.add_typer(traits.app, name="trait")
+app.command("import")(published.import_published)
+app.add_typer(published.app, name="published")
 app.add_typer(lab.app, name="lab")
 
 

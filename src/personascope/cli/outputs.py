@@ -71,6 +71,14 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer.writerows(rows)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
+
+
 def _check_place(folder: Path, path: Path) -> None:
     """The nearest folder above that is there must be one, and let us write."""
     there = next(each for each in (folder, *folder.absolute().parents) if each.exists())

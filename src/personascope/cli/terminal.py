@@ -48,8 +48,13 @@ USAGE_ERROR: Any = typer.BadParameter.__base__
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on standard output, in ASCII so that any text of a model is valid; NaN is null."""
-    sys.stdout.write(json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+    """One JSON document on standard output."""
+    sys.stdout.write(json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """A value as a JSON document, in ASCII so that any text of a model is valid; NaN is null."""
+    return json.dumps(_plain(value), indent=2, allow_nan=False) + "\n"
 
 
 def _plain(value: Any) -> Any:
