@@ -91,7 +91,8 @@ class Along:
         if not self.regions:
             order = {place: float(number) for number, place in enumerate(self.order)}
             return np.array([order.get(float(place), math.nan) for place in rows["place"]], dtype=float)
-        logs = np.log10(rows["tokens_seen"].astype(float).to_numpy(dtype=float))
+        counts = rows["tokens_seen"].astype(float).to_numpy(dtype=float)
+        logs = np.log10(np.where(counts > 0, counts, math.nan))
         return np.array([self._moved(each) for each in logs], dtype=float)
 
     def _moved(self, log: float) -> float:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from personascope.figures.along import Along
-from personascope.figures.marks import absences, course, rings, zero_line
+from personascope.figures.marks import absences, course, p_name, rings, zero_line
 from personascope.figures.style import (
     BLUE,
     GREEN,
@@ -43,8 +43,8 @@ def emergence(
     is a milestone that shows none, and the legend says what was missing. Stages of training have shades and names. The
     band spans the random directions, which ``controls`` describes; diamonds are label-shuffled vectors at their own
     norm. A ring is an effect whose column ``basis`` says that it is ``published`` and could not be computed again.
-    ``onsets`` (columns curve, place and tokens_seen) puts a line where a trait sets in. With ``ax`` only the
-    first curve is drawn, into those axes.
+    ``onsets`` (:func:`~personascope.analysis.onset.onset`) puts a line where a trait sets in, on its interval. With
+    ``ax`` only the first curve is drawn, into those axes.
     """
     with look():
         names = list(dict.fromkeys(curves["curve"]))
@@ -72,8 +72,8 @@ def _steered(panel: Axes, along: Along, rows: pd.DataFrame, *, level: float, p: 
     shown = rows[rows["absence"] == ""]
     sure = (shown[p] < level).to_numpy(dtype=bool)
     course(panel, along.at(shown), shown, look=_LINE, filled=sure)
-    panel.plot([], [], "o", color=BLUE, label=f"steered, {_name(p)} < {level:g}")
-    panel.plot([], [], "o", color=BLUE, markerfacecolor="white", label=f"{_name(p)} ≥ {level:g}")
+    panel.plot([], [], "o", color=BLUE, label=f"steered, {p_name(p)} < {level:g}")
+    panel.plot([], [], "o", color=BLUE, markerfacecolor="white", label=f"{p_name(p)} ≥ {level:g}")
     rings(panel, along.at(shown), shown)
     absences(panel, along.at(rows), rows)
 
@@ -92,12 +92,13 @@ def _controls(panel: Axes, along: Along, rows: pd.DataFrame, said: str) -> None:
 
 
 def _onset(panel: Axes, along: Along, onsets: pd.DataFrame) -> None:
-    for place in along.at(onsets):
-        if np.isfinite(place):
-            panel.axvline(place, color=GREEN, linestyle=(0, (4, 2)), linewidth=1.2, zorder=1, label="onset")
-
-
-def _name(p: str) -> str:
-    """What a legend calls a column of p-values: ``p_holm`` is Holm's p."""
-    words = p.removeprefix("p_").replace("two_sided", "").replace("_", " ").strip()
-    return f"{words} p".strip() if words else "p"
+    """A line where the trait sets in, on a band over its interval, which may end with the axis only."""
+    for _, row in onsets[onsets["place"].notna()].iterrows():
+        panel.axvline(along.at(row.to_frame().T)[0], color=GREEN, linestyle=(0, (4, 2)), linewidth=1.2, label="onset")
+        first, last = (
+            along.at(pd.DataFrame({"place": [row[f"{end}_place"]], "tokens_seen": [row[f"{end}_tokens"]]}))[0]
+            for end in ("low", "high")
+        )
+        if np.isfinite(first):
+            edge = last if np.isfinite(last) else panel.get_xlim()[1]
+            panel.axvspan(first, edge, color=GREEN, alpha=0.12, linewidth=0, zorder=-1, label="its 95 % interval")

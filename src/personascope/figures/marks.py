@@ -91,6 +91,12 @@ def line_names(rows: pd.DataFrame) -> pd.Series:
     return rows["trait"].where(forms <= 1, rows["trait"] + ", " + rows["form"]).astype(str)
 
 
+def p_name(column: str) -> str:
+    """What a legend calls a column of p-values: ``p_two_sided`` is p, ``p_holm`` is Holm's p."""
+    word = {"p_holm": "Holm's ", "p_bonferroni": "Bonferroni's ", "p_benjamini_hochberg": "Benjamini-Hochberg "}
+    return f"{word.get(column, '')}p"
+
+
 def zero_line(ax: Axes) -> None:
     """The line of no effect."""
     ax.axhline(0, color=BLACK, linewidth=0.8, zorder=1)

@@ -118,24 +118,31 @@ def discourse_table(cells: pd.DataFrame) -> str:
 
 
 def plain_table(frame: pd.DataFrame) -> str:
-    """A LaTeX table of a frame as it is: text to the left, numbers to the right."""
+    """A LaTeX table of a frame as it is: words to the left, numbers to the right with at most four digits.
+
+    A column whose name ends in ``tokens_seen`` has counts for people; truth values are yes and no.
+    """
+    columns = []
+    for name in frame:
+        values = frame[name]
+        if values.dtype == bool:
+            columns.append(["yes" if value else "no" for value in values])
+        elif pd.api.types.is_numeric_dtype(values):
+            write = _tokens if str(name).endswith("tokens_seen") else _plain
+            columns.append([write(float(value)) for value in values])
+        else:
+            columns.append([_escaped(str(value)) for value in values])
     numeric = [pd.api.types.is_numeric_dtype(frame[name]) and frame[name].dtype != bool for name in frame]
-    rows = [
-        [_number(value, 4) if number else _escaped(str(value)) for value, number in zip(row, numeric, strict=True)]
-        for row in frame.itertuples(index=False)
-    ]
+    rows = [list(row) for row in zip(*columns, strict=True)]
     spec = "".join("r" if number else "l" for number in numeric)
     return _tabular(spec, [_escaped(str(name).replace("_", " ")) for name in frame], rows)
 
 
 def _tabular(columns: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", " & ".join(header) + r" \\"]
-    blocks = False
     for number, row in enumerate(rows):
-        block = len(row) == 1
-        if number == 0 or block:
+        if number == 0 or len(row) == 1:  # the head of a block is one cell over all columns
             lines.append(r"\midrule")
-        blocks = blocks or block
         lines.append(" & ".join(row) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
@@ -176,6 +183,10 @@ def _signed(value: float) -> str:
 
 def _number(value: float, places: int) -> str:
     return DASH if math.isnan(value) else f"${value:.{places}f}$" if abs(value) < 1e4 else f"${value:.4g}$"
+
+
+def _plain(value: float) -> str:
+    return DASH if math.isnan(value) else f"${value:.4g}$"
 
 
 def _end(value: float) -> str:

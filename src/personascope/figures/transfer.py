@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from personascope.figures.along import Along
-from personascope.figures.marks import absences, course, line_names, rings, significance_key, zero_line
+from personascope.figures.marks import absences, course, line_names, p_name, rings, significance_key, zero_line
 from personascope.figures.style import (
     BLACK,
     GREY,
@@ -59,7 +59,7 @@ def transfer(
             _lines(each, along, rows, lines=lines, line=line, significant=(p, level))
             entitle(each, str(name), pad=14 if along.staged else 6)
         if axes and lines:
-            significance_key(axes[0], level)
+            significance_key(axes[0], level, test=p_name(p))
         outer_labels(axes, x=along.label, y="effect (score points)")
         if ax is None:
             legend_below(figure, axes, columns=5)

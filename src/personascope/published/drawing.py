@@ -14,7 +14,7 @@ from personascope.figures.style import save
 from personascope.interop.published import Published
 from personascope.published.arms import arms_of
 from personascope.published.curves import led
-from personascope.published.frames import effect_frame
+from personascope.published.frames import effect_frame, whole_answers
 from personascope.published.pieces import PARTS, Piece, Shared
 
 
@@ -28,21 +28,20 @@ def draw(study: Published, out: Path, *, made: Callable[[Path], None] = lambda p
         made: What is told of every file.
 
     Returns:
-        What could not be drawn, or not from the answers, and why: one sentence each.
+        What could not be drawn, or not from the answers, and why: one sentence each. Files that could not be read are
+        among the study's problems.
     """
     notes: list[str] = []
     arms = led(study, arms_of(study))
     for model in study.models:
         mine = [each for each in arms if each.arm.model == model]
-        shared = Shared(study, model, tuple(mine), effect_frame(study, mine))
+        answers = whole_answers(study, mine)
+        shared = Shared(study, model, tuple(mine), answers, effect_frame(study, mine, answers))
         pieces = [piece for part in PARTS for piece in part(shared)]
         if pieces:
             notes += [f"{model}: {note}" for note in shared.notes]
         for piece in pieces:
             _write(piece, out / model, made)
-    if study.problems:
-        first = study.problems[0]
-        notes.append(f"{len(study.problems)} files are missing or damaged (first: {first.file}: {first.reason})")
     return notes
 
 

@@ -37,16 +37,20 @@ _STEERED = [
 ]
 
 
-def effect_frame(study: Published, arms: Sequence[Led]) -> pd.DataFrame:
+def whole_answers(study: Published, arms: Sequence[Led]) -> pd.DataFrame:
+    """The answers of every arm of one model, and a row for every milestone without a vector."""
+    parts = [answer_frame(study, arms), absent_frame(study, arms)]
+    return pd.concat([each for each in parts if len(each)] or parts[:1], ignore_index=True)
+
+
+def effect_frame(study: Published, arms: Sequence[Led], answers: pd.DataFrame) -> pd.DataFrame:
     """The effect of every arm of one model, and the milestones without a vector; columns ``EFFECT`` and ``FROM``.
 
     An arm whose answers are not among the published files keeps the effect and the p-value of its results file, without
     an interval: its ``basis`` is ``published``.
     """
-    answers = [answer_frame(study, arms), absent_frame(study, arms)]
-    found = effects(pd.concat([each for each in answers if len(each)] or answers[:1], ignore_index=True))
     said = _published(study, arms)
-    frame = found.merge(said, on=_STEERED, how="left", validate="one_to_one")
+    frame = effects(answers).merge(said, on=_STEERED, how="left", validate="one_to_one")
     frame["basis"] = np.where(frame["effect"].notna(), "answers", "")
     lost = frame["effect"].isna() & frame["published_effect"].notna()
     frame.loc[lost, "effect"] = frame.loc[lost, "published_effect"]
@@ -87,7 +91,7 @@ def ways_frame(arms: Sequence[Led]) -> pd.DataFrame:
     columns = ["trait", "target", "layer", "strength", "scaling", "unit", "results", "drawn"]
     frame = pd.DataFrame(rows, columns=[*columns, "milestone"])
     counts = frame.groupby(columns, dropna=False, sort=False)["milestone"].nunique()
-    return counts.rename("milestones").reset_index()
+    return counts.rename("milestones").reset_index().sort_values(["trait", "target"], kind="stable", ignore_index=True)
 
 
 def drawn_curves(found: pd.DataFrame, *, target: str, aliases: bool = False) -> pd.DataFrame:

@@ -14,7 +14,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from personascope.analysis import geometry as angles
+from personascope.analysis.corrections import corrected
 from personascope.analysis.discourse import FORMS, form_matrix
+from personascope.analysis.onset import onset
 from personascope.analysis.transfer import Bin, binned, target_pairs, without_aliases
 from personascope.errors import PersonascopeError
 from personascope.figures import tables
@@ -50,6 +52,7 @@ class Shared:
     study: Published
     model: str
     arms: tuple[Led, ...]
+    answers: pd.DataFrame
     effects: pd.DataFrame
     notes: list[str] = field(default_factory=list)
 
@@ -82,8 +85,16 @@ def _emergence(shared: Shared) -> Iterator[Piece]:
         shared.notes.append("no emergence: no vector was steered on the checkpoint it is from")
         return
     _published(shared, drawn, "emergence")
+    drawn = corrected(drawn, family=["curve"])
+    own = shared.answers[(shared.answers["target"] == "") & shared.answers["chosen"].astype(bool)]
+    onsets = onset(own)
+    yield Piece("onset", {"onset": onsets}, table=partial(tables.plain_table, onsets[_ONSET]))
     whole = frames.drawn_curves(found, target="", aliases=True)
-    yield Piece("emergence", {"emergence": drawn}, partial(emergence, drawn), partial(tables.emergence_table, whole))
+    figure = partial(emergence, drawn, p="p_holm", onsets=onsets)
+    yield Piece("emergence", {"emergence": drawn}, figure, partial(tables.emergence_table, whole))
+
+
+_ONSET = ["curve", "milestone", "tokens_seen", "effect", "last_not_shown", "low_milestone", "high_milestone", "rule"]
 
 
 def _published(shared: Shared, drawn: pd.DataFrame, part: str) -> None:
@@ -111,10 +122,10 @@ def _transfer(shared: Shared) -> Iterator[Piece]:
         shared.notes.append(f"no transfer: no target was steered with vectors of {FEWEST} milestones or more")
         return
     _published(shared, drawn, "transfer")
-    yield Piece(
-        "transfer_by_trait", {"transfer": drawn}, partial(transfer, drawn), partial(tables.transfer_table, drawn)
-    )
-    yield Piece("transfer_by_target", {}, partial(transfer, drawn, panel="target", line="curve"))
+    drawn = corrected(drawn, family=["curve", "target"])
+    figure = partial(transfer, drawn, p="p_holm")
+    yield Piece("transfer_by_trait", {"transfer": drawn}, figure, partial(tables.transfer_table, drawn))
+    yield Piece("transfer_by_target", {}, partial(transfer, drawn, panel="target", line="curve", p="p_holm"))
     bins = binned(drawn, STRETCHES, by=("curve", "target"))
     if len(bins):
         order = bins["target"].map({target: place for place, target in enumerate(shared.targets)})
