@@ -1,7 +1,7 @@
 """What the audit looks at, read once.
 
-Owns: :class:`Evidence`, :func:`contrast` and :func:`holm`. The one law: every family sees the same rows and the same
-answers, so two findings never rest on two readings of one file.
+Owns: :class:`Evidence`, :func:`contrast` and :func:`crossing`. The one law: every family sees the same rows and the
+same answers, so two findings never rest on two readings of one file.
 """
 
 from __future__ import annotations
@@ -133,10 +133,3 @@ def contrast(plain: pd.DataFrame, steered: pd.DataFrame) -> Contrast:
 def crossing(before: pd.Series, after: pd.Series) -> int:
     """How many p-values cross 0.05 in either direction."""
     return int(((before < SIGNIFICANT) != (after < SIGNIFICANT)).sum())
-
-
-def holm(p: np.ndarray) -> np.ndarray:
-    """Holm-corrected p-values of one family."""
-    from statsmodels.stats.multitest import multipletests
-
-    return np.asarray(multipletests(p, method="holm")[1]) if len(p) else p

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from personascope.analysis.corrections import adjusted
 from personascope.interop.published import ResultsFile
-from personascope.published.audits.evidence import SIGNIFICANT, Evidence, holm
+from personascope.published.audits.evidence import SIGNIFICANT, Evidence
 from personascope.published.audits.findings import Finding, Kind, greatest, places, records, span
 from personascope.published.corrections import families
 
@@ -69,7 +70,9 @@ def curve_points(evidence: Evidence) -> pd.DataFrame:
     keys = zip(points["file"], points["curve"], strict=True)
     points = points[np.array([key not in parts for key in keys], dtype=bool)]
     grouped = points.groupby(["file", "curve"])["p"]
-    return points.assign(size=grouped.transform("size"), holm=grouped.transform(lambda p: holm(p.to_numpy())))
+    return points.assign(
+        size=grouped.transform("size"), holm=grouped.transform(lambda p: adjusted(p.to_numpy(), "holm"))
+    )
 
 
 def _family(evidence: Evidence, points: pd.DataFrame) -> Iterator[Finding]:

@@ -18,10 +18,9 @@ from personascope.published.audits.findings import Finding, Kind, greatest, reco
 
 GRID = Kind(
     "vectors on a coarse grid",
-    "{vectors} of {of} vectors had only {distinct} distinct values among {width} entries at their middle layer: "
-    "means were rounded to 16 bits before they were subtracted",
-    "none without activations; cosines carry the rounding noise of the grid, which weighs most where two means "
-    "are close",
+    "{vectors} of {of} vectors had the last {bits} bits of {coarse} % of their entries empty at their middle layer, "
+    "and {distinct} distinct values among {width}: means were rounded to 16 bits before they were subtracted",
+    "none without activations; cosines carry the rounding noise of the grid, most where two means are close",
 )
 COSINES = Kind(
     "published cosines of other vectors",
@@ -29,10 +28,12 @@ COSINES = Kind(
     "vectors (up to {largest:.3f} off; {pair}: {published:.3f}, now {now:.3f}): the vectors were extracted again",
     "use cosines computed from the vectors; a figure drawn from these tables shows vectors that are not published",
 )
-FINE = 0.9
-"""Share of distinct values; in float32 nearly all entries of a vector differ."""
-WIDTH = 256
-"""Entries. In narrower vectors a share of distinct values says nothing."""
+BITS = 8
+"""Of the 24 of a float32. Differences of 16-bit numbers leave them empty; otherwise one entry in 256 does."""
+COARSE = 0.9
+"""Share of entries."""
+WIDTH = 64
+"""Entries. In narrower vectors a share of them says nothing."""
 CLOSE = 1e-4
 """Cosines closer than this are the same: the published ones were computed in float32."""
 TO = "cosine_similarity_to_"
@@ -53,20 +54,28 @@ def _grid(evidence: Evidence) -> Iterator[Finding]:
             continue
         if directions is not None and directions.shape[1] >= WIDTH:
             # Early layers have few tokens behind them; the middle is where vectors are used.
-            middle = directions[len(directions) // 2]
-            rows.append({"file": file, "width": len(middle), "distinct": len(np.unique(middle))})
-    frame = pd.DataFrame(rows, columns=["file", "width", "distinct"])
-    coarse = frame[frame["distinct"] < FINE * frame["width"]]
-    if coarse.empty:
+            middle = np.ascontiguousarray(directions[len(directions) // 2])
+            empty = (middle.view(np.uint32) & (2**BITS - 1)) == 0
+            about = {"file": file, "width": len(middle), "distinct": len(np.unique(middle))}
+            rows.append({**about, "coarse": float(empty.mean())})
+    frame = pd.DataFrame(rows, columns=["file", "width", "distinct", "coarse"])
+    mine = frame[frame["coarse"] > COARSE]
+    if mine.empty:
         return
     numbers = {
-        "vectors": len(coarse),
+        "vectors": len(mine),
         "of": len(frame),
-        "least_distinct": coarse["distinct"].min(),
-        "greatest_distinct": coarse["distinct"].max(),
+        "bits": BITS,
+        "least_coarse": mine["coarse"].min(),
+        "least_distinct": mine["distinct"].min(),
+        "greatest_distinct": mine["distinct"].max(),
     }
-    words = {"distinct": span(coarse["distinct"], ".0f"), "width": span(coarse["width"], ".0f")}
-    yield GRID.found(coarse["file"], "record", numbers, words=words, details=records(coarse))
+    words = {
+        "coarse": span(100 * mine["coarse"], ".1f"),
+        "distinct": span(mine["distinct"], ".0f"),
+        "width": span(mine["width"], ".0f"),
+    }
+    yield GRID.found(mine["file"], "record", numbers, words=words, details=records(mine))
 
 
 def _cosines(evidence: Evidence) -> Iterator[Finding]:

@@ -51,6 +51,7 @@ TEXTS = {
     "target_norm_file": ("target_norm_file",),
 }
 
+_NEEDED = ("extract_revision", "eval_revision", "trait", "baseline_path", "output_path")
 FEWEST = 3
 """A curve has at least so many milestones; fewer are single measurements."""
 ITSELF = "itself"
@@ -72,6 +73,8 @@ def result_rows(study: Published, files: Sequence[ResultsFile]) -> pd.DataFrame:
 
 def _one(study: Published, results: ResultsFile) -> pd.DataFrame:
     rows = results.rows
+    if missing := [name for name in _NEEDED if name not in rows]:
+        study.note(results.file, f"it has no column {missing[0]}, so its rows cannot be audited: fetch the file again")
     frame = pd.DataFrame({"file": results.file, "row": rows["row"], "run": results.run}, index=rows.index)
     for name, published in NUMBERS.items():
         column = pd.Series(np.nan, index=rows.index)
