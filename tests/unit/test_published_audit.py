@@ -214,6 +214,17 @@ def test_a_row_whose_effect_and_p_value_are_of_two_baselines_is_told(world):
     assert mine[0].severity == "conclusion"
 
 
+def test_a_baseline_that_holds_another_traits_scores_now_is_told_and_no_effect_is_made_of_it(world):
+    file = baseline_file(TRAITS[0], REVISIONS[1])
+    world_of.write_answers(world, file, column(TRAITS[1]), world.answers[file])
+    mine = [
+        each for each in of(found(world, records.find_records), records.OVERWRITTEN.name) if BOASTFUL in each.where[0]
+    ]
+    assert [each["row"] for each in mine[0].details] == [2, 11], "the means are alike, the trait is not"
+    assert mine[0].numbers["other_trait"] == 2
+    assert mine[0].numbers["redone"] == 0
+
+
 def test_a_table_that_fits_its_files_gives_no_finding(world):
     remove = {place[1] for what in ("overwritten", "rewritten", "missing") for place in world.rows[what]}
     edit(world, GLOOMY, lambda rows: [row for number, row in enumerate(rows, start=1) if number not in remove])

@@ -107,7 +107,7 @@ def _once(evidence: Evidence, row: dict[str, Any], table: pd.DataFrame) -> dict[
         "counted_twice": sum((times - 1) * len(held[file]) for file, times in composition.items()),
         "listed_again": int(table["steered_file"].isin(others).sum()),
     }
-    plain = evidence.answers(row["baseline_file"])
+    plain, _ = evidence.sides(row)
     if plain is None:
         return found | dict.fromkeys(("effect_once", "p_once", "effect_own", "p_own"), np.nan)
     once, alone = contrast(plain, pooled), contrast(plain, held[row["steered_file"]])

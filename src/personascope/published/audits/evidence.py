@@ -7,7 +7,9 @@ same answers, so two findings never rest on two readings of one file.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -85,6 +87,17 @@ class Evidence:
             return self.study.answers(file)
         except PublishedError:
             return None
+
+    def sides(self, row: Mapping[str, Any]) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
+        """The plain and the steered answers a row of results names; ``None`` where they are absent.
+
+        A file that holds another trait's scores now was written over, and is as good as absent.
+        """
+        plain, steered = (self.answers(row[f"{side}_file"]) for side in ("baseline", "steered"))
+        held = [
+            each if each is not None and set(each["column"]) <= {row["trait"]} else None for each in (plain, steered)
+        ]
+        return held[0], held[1]
 
     def merged(self, rows: pd.DataFrame) -> np.ndarray:
         """Which of these results were pooled from several files."""

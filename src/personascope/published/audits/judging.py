@@ -108,7 +108,7 @@ def _incoherent(evidence: Evidence, points: pd.DataFrame) -> Finding:
 def _coherent(evidence: Evidence, row: dict[str, Any]) -> dict[str, Any]:
     names = ("file", "row", "curve", "source", "effect", "p", "coherence_change", "steered_coherence")
     found = {name: row[name] for name in names}
-    plain, steered = evidence.answers(row["baseline_file"]), evidence.answers(row["steered_file"])
+    plain, steered = evidence.sides(row)
     if plain is None or steered is None:
         return found | dict.fromkeys(("effect_coherent", "p_coherent", "questions_coherent", "kept_answers"), np.nan)
     kept = [each[each["coherence"] >= COHERENT] for each in (plain, steered)]

@@ -124,7 +124,7 @@ def _without(evidence: Evidence, row: dict[str, Any]) -> dict[str, Any]:
     """One row with its leaked answers left out, where its files are still those it was computed from."""
     unknown = dict.fromkeys(("effect_after", "p_after", "questions_after", "effect_same_questions"), np.nan)
     found = {name: row[name] for name in ("file", "row", "trait", "source", "model", "effect", "p", "questions")}
-    plain, steered = evidence.answers(row["baseline_file"]), evidence.answers(row["steered_file"])
+    plain, steered = evidence.sides(row)
     if plain is None:
         return found | unknown
     leaked = tails_in(plain) > 0

@@ -20,9 +20,8 @@ from personascope.published.audits.rows import ITSELF
 OVERWRITTEN = Kind(
     "overwritten baselines",
     "{rows} of {of} rows gave means of baselines that are not the files they name any more ({files}; {file}: "
-    "recorded {recorded:.3f}, now {mean_now:.3f}){two}",
-    "against the present files the effects changed by {change} points and {crossing} of {redone} p-values "
-    "crossed 0.05; the recorded means cannot be computed from what is published",
+    "recorded {recorded:.3f}, now {mean_now:.3f}){other}{two}",
+    "{against}the recorded means cannot be computed from what is published",
 )
 REPLACED = Kind(
     "overwritten steered answers",
@@ -48,6 +47,10 @@ UNJUDGED = Kind(
     "{never_judged} one that nobody judged",
     "they carry no effect and are left out of every statistic; they only lengthen the table",
 )
+_AGAINST = (
+    "against the present files the effects changed by {change} points and {crossing} of {redone} p-values crossed "
+    "0.05; "
+)
 TOLERANCE = 1e-9
 FEWEST = 3
 
@@ -70,20 +73,27 @@ def find_records(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _beside(evidence: Evidence, rows: pd.DataFrame, side: str) -> pd.DataFrame:
-    """The rows with the mean and the count that their file on this side has now; NaN where it is absent."""
+    """The rows with the mean and the count that their file on this side has now, and whether those are another trait's.
+
+    The numbers are NaN where the file is absent.
+    """
     now = {file: evidence.answers(file) for file in rows[f"{side}_file"].unique()}
+    columns = {file: set(each["column"]) for file, each in now.items() if each is not None}
+    asked = list(zip(rows[f"{side}_file"], rows["trait"], strict=True))
     means = {file: np.nan if each is None else each["score"].mean() for file, each in now.items()}
     counts = {file: np.nan if each is None else len(each) for file, each in now.items()}
     return rows.assign(
         mean_now=rows[f"{side}_file"].map(means).astype("float64"),
         rows_now=rows[f"{side}_file"].map(counts).astype("float64"),
         recorded=rows[f"{side}_mean"],
+        other=[file in columns and columns[file] != {trait} for file, trait in asked],
     )
 
 
 def _overwritten(evidence: Evidence, rows: pd.DataFrame) -> Iterator[Finding]:
     beside = _beside(evidence, rows, "baseline")
-    gone = beside[(beside["mean_now"] - beside["recorded"]).abs() > TOLERANCE]
+    apart = (beside["mean_now"] - beside["recorded"]).abs()
+    gone = beside[(apart > TOLERANCE) | (beside["other"] & beside["recorded"].notna())]
     if gone.empty:
         return
     redone = pd.DataFrame([_with_present(evidence, row) for row in records(gone)])
@@ -104,12 +114,14 @@ def _overwritten(evidence: Evidence, rows: pd.DataFrame) -> Iterator[Finding]:
         "crossing": crossing(done["p"], done["p_now"]),
         "tested_on_present": int(done["tested_on_present"].sum()),
         "mixed_curves": int((through > 1).sum()),
+        "other_trait": int(gone["other"].sum()),
     }
     words = {
         "files": several(numbers["baselines"], "file"),
         "file": last(worst["baseline_file"], 2),
         "two": _two_baselines(numbers["tested_on_present"], numbers["mixed_curves"]),
-        "change": span(change, "+.2f"),
+        "against": _AGAINST.format(change=span(change, "+.2f"), **numbers) if len(done) else "",
+        "other": f"; {numbers['other_trait']} of them hold another trait's scores" if numbers["other_trait"] else "",
     }
     where = (*places(gone), *gone["baseline_file"])
     severe = bool(numbers["crossing"] or words["two"])
@@ -128,7 +140,7 @@ def _with_present(evidence: Evidence, row: dict[str, Any]) -> dict[str, Any]:
     """A row against the present baseline; and whether its p-value was computed from that one all along."""
     names = ("file", "row", "source", "baseline_file", "recorded", "mean_now", "effect", "tested_effect", "p")
     found = {name: row[name] for name in names}
-    plain, steered = evidence.answers(row["baseline_file"]), evidence.answers(row["steered_file"])
+    plain, steered = evidence.sides(row)
     if plain is None or steered is None or len(steered) != row["steered_rows"]:
         return found | {"effect_now": np.nan, "p_now": np.nan, "tested_on_present": False}
     now = contrast(plain, steered)
