@@ -1,22 +1,24 @@
-"""Endpoints that speak the OpenAI protocol: addresses, keys, and what to do when a call fails.
+"""Endpoints that speak the OpenAI protocol: addresses, keys, how fast to ask, and what to do when a call fails.
 
-Owns: :class:`Endpoint`, :func:`open_endpoint`, :class:`Retry` and :func:`failure_of`. The one law: nothing else in
-the package reads the environment, and a key is shown nowhere. ``.env.example`` names every variable.
+Owns: :class:`Endpoint`, :class:`Retry`, :class:`Pace`, :class:`Failure`, :class:`Usage` and :func:`made_safe`. The one
+law: nothing else in the package reads the environment, and a key is shown nowhere. ``.env.example`` names what is read.
 """
 
 from __future__ import annotations
 
 import email.utils
+import math
 import os
+import re
 import time
 import urllib.parse
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from personascope.errors import JudgeError, nearest
 
-FailureKind = Literal["again", "case", "door"]
+FailureKind = Literal["again", "case", "door", "budget"]
 
 
 def _is_address(text: str) -> bool:
@@ -70,6 +72,7 @@ class _Provider:
     key_needed: bool = True
 
 
+_LOCAL = ("PERSONASCOPE_LOCAL_API_KEY", "PERSONASCOPE_LOCAL_BASE_URL")
 # The addresses have variables of our own: ANTHROPIC_BASE_URL, say, means another protocol to Anthropic's own client.
 _PROVIDERS = {
     "openai": _Provider("https://api.openai.com/v1", "OPENAI_API_KEY", "PERSONASCOPE_OPENAI_BASE_URL"),
@@ -78,9 +81,10 @@ _PROVIDERS = {
         "https://generativelanguage.googleapis.com/v1beta/openai", "GEMINI_API_KEY", "PERSONASCOPE_GEMINI_BASE_URL"
     ),
     "deepseek": _Provider("https://api.deepseek.com/v1", "DEEPSEEK_API_KEY", "PERSONASCOPE_DEEPSEEK_BASE_URL"),
-    "local": _Provider(
-        "http://localhost:8000/v1", "PERSONASCOPE_LOCAL_API_KEY", "PERSONASCOPE_LOCAL_BASE_URL", key_needed=False
-    ),
+    # One server of one's own, whatever it runs; the other two names say what that is (personascope.judges.profiles).
+    "local": _Provider("http://localhost:8000/v1", *_LOCAL, key_needed=False),
+    "vllm": _Provider("http://localhost:8000/v1", *_LOCAL, key_needed=False),
+    "llamacpp": _Provider("http://localhost:8080/v1", *_LOCAL, key_needed=False),
 }
 
 
@@ -139,6 +143,70 @@ class Retry:
         return min(self.first_wait * 2.0 ** (failures - 1), self.longest_wait) * (1 - chance / 2)
 
 
+class Pace:
+    """How fast calls may start, learned from what the endpoint takes and turns away. It knows no clock: give the time.
+
+    Starts are spaced at a rate that doubles every quarter of a second until calls are turned away for crowding. As long
+    as refusals (one call each, and the calls that would have started in the wait the server asked for) lose less than
+    5 % they are the price of going as fast as one may. Beyond, the rate is cut to a little less than what was taken and
+    creeps up again, the slower the dearer a refusal is. Everyone keeps still while the server asks for it, and refusals
+    of calls that started before the last cut are no news. The rate never falls below one a second: where less is
+    allowed, the server's waits see to it. ``most`` is how many calls are under way at once: where the rate starts.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.rate = 4.0 * most
+        self._step = 0.0  # how deep to cut; 0 while no call was turned away
+        self._period = 1.0
+        self._next = self._quiet = self._cut = self._since = self._grown = self._last = -math.inf
+        self._taken = 0
+        self._lost = 0.0  # calls lost per call, over about the last hundred
+        self._bound = True  # whether the last start had to wait for the rate
+
+    def wait(self, now: float) -> float:
+        """Seconds until a call may start."""
+        return max(0.0, max(self._next, self._quiet) - now)
+
+    def started(self, now: float) -> None:
+        """A call starts. A caller that is late may catch up by 20 ms, because timers are."""
+        self._bound = now < self._next + 0.02
+        self._next = max(self._next, now - 0.02, self._quiet) + 1 / self.rate
+        if self._since == -math.inf:
+            self._since = self._last = now
+
+    def taken(self, started: float, now: float) -> None:
+        """A call that started then was taken: it was answered, with whatever, and not turned away."""
+        self._lost *= 0.99
+        if started < self._since:
+            return
+        self._taken, self._last = self._taken + 1, max(self._last, started)
+        passed, self._grown = max(0.0, now - max(self._grown, self._since)), now
+        if not self._bound:
+            return
+        doubling = passed * 4 * math.log(2)
+        ago = (now - self._since) / self._period
+        growth = min(doubling, self._step * passed / self._period * (1 + ago * ago / 2)) if self._step else doubling
+        self.rate = min(self.rate * math.exp(growth), 1e5)
+
+    def turned_away(self, started: float, now: float, *, wait: float | None) -> None:
+        """A call that started then was refused for crowding; ``wait`` is how long the server wants to be left alone."""
+        until = now + (wait or 0.0)
+        quiet, self._quiet = max(0.0, until - max(now, self._quiet)), max(self._quiet, until)
+        if started < self._cut:
+            return
+        self._lost = 0.99 * self._lost + 0.01 * (1 + quiet * self.rate)
+        if self._lost < 0.05:
+            return
+        soon = now - self._since < self._period / 5
+        deeper = min(0.2, 1.5 * self._step) if soon else max(0.03, self._step / 2)
+        self._step = deeper if self._step else 0.2
+        span = self._last - self._since
+        heard = self._taken / span if self._taken >= 8 and span > 0.05 else math.inf
+        self.rate = max(min(self.rate, max(heard, self.rate / 2)) * (1 - self._step), 1.0)
+        self._taken, self._lost, self._cut, self._since, self._last = 0, 0.02, now, until, until
+        self._period = 25 * (1 / self.rate + quiet)
+
+
 def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> float | None:
     """The seconds a server asks to be left alone, or None: ``retry-after-ms``, or ``Retry-After`` (seconds or a date).
 
@@ -164,15 +232,19 @@ def _is_decimal(text: str) -> bool:
 class Failure:
     """Why a call gave no answer.
 
-    ``kind`` is ``"again"`` (a passing fault: ask again), ``"case"`` (this case is not taken; others may be) or
-    ``"door"`` (no case would be taken: the key, the model, or a setting). ``wait`` is what the server asked for.
+    ``kind`` is ``"again"`` (a passing fault: ask again), ``"case"`` (this case is not taken; others may be),
+    ``"door"`` (no case would be taken: the key, the model, or a setting) or ``"budget"`` (there is no money left to
+    ask). ``wait`` is what the server asked for; ``crowded`` says that it turned the call away because too many came.
     """
 
     kind: FailureKind
     reason: str
     wait: float | None = None
+    crowded: bool = False
 
 
+_UNKNOWN = re.compile(r"unknown|unrecognized|unsupported|not support|cannot find|not permitted", re.IGNORECASE)
+_UNSAFE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _AT_THE_DOOR = ("model_not_found", "invalid_api_key", "insufficient_quota", "billing_hard_limit_reached")
 
 
@@ -183,12 +255,43 @@ def failure_of(
 
     ``code`` and ``setting`` are what the server blames (its error's ``code`` and ``param``); ``settings`` are the names
     that were sent with every case. A rejected case (400, 403, 413, 422) is blamed on the case only if neither a setting
-    nor the key is.
+    nor the key is; some servers name the setting in the message alone.
     """
     reason = f"{status}: {' '.join(message.split())[:200]}"
     if code in _AT_THE_DOOR or status in (401, 402, 404, 405):
         return Failure("door", reason)
     if status in (408, 409, 425, 429) or status >= 500:
-        return Failure("again", reason, wait)
+        return Failure("again", reason, wait, crowded=status == 429 or (status == 503 and wait is not None))
     blamed = setting in settings or code.startswith("unsupported_") or "api key" in message.casefold()
+    named = [each for each in settings if each != "model" and re.search(rf"\b{each}\b", message)]
+    blamed |= bool(named and _UNKNOWN.search(message))
     return Failure("door" if blamed else "case", reason)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """The tokens a call took, as the endpoint counted them."""
+
+    input: int
+    output: int
+
+
+NOTHING = Usage(0, 0)
+
+
+def usage_of(said: Mapping[str, Any]) -> Usage | None:
+    """The usage a chat completion tells of, or None."""
+    usage = said.get("usage")
+    told = usage if isinstance(usage, dict) else {}
+    asked, answered = told.get("prompt_tokens"), told.get("completion_tokens")
+    if isinstance(asked, int) and isinstance(answered, int) and min(asked, answered) >= 0:
+        return Usage(asked, answered)
+    return None
+
+
+def made_safe(text: str) -> str:
+    """Text that any JSON parser and provider takes: each lone surrogate and control character becomes U+FFFD.
+
+    Tab, newline and carriage return stay. Garbage stays visible as garbage, because coherence is judged on it.
+    """
+    return _UNSAFE.sub("\ufffd", text)

@@ -7,18 +7,24 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from contract.judge_laws import JudgeLaws, alike
-from fake_endpoint import FakeEndpoint, Fault, Speech, in_words, score_of, split_digits, whole_numbers
+from fake_endpoint import FakeEndpoint, Fault, Limit, Speech, in_words, score_of, split_digits, whole_numbers
+from personascope.costs import Budget, Price
 from personascope.endpoints import Endpoint, Retry
 from personascope.errors import JudgeError
 from personascope.judges import Judge
 from personascope.judges.openai import Asking, OpenAIJudge
+from personascope.judges.opening import open_judge
 from personascope.judges.readout import Mode
+from personascope.ledger import Ledger
 from personascope.records import Case, Verdict
+from personascope.remembering import RememberingJudge
+from personascope.store import Store
 from personascope.traits import Rubric, coherence_rubric
 
 RUBRIC = Rubric("Rate this.\nQ: {question}\nA: {answer}\nOnly a number.")
@@ -137,10 +143,155 @@ def test_the_name_holds_what_changes_the_words_and_not_what_changes_their_readin
         OpenAIJudge("m", endpoint=home, asking=Asking(seed=1)),
         OpenAIJudge("m", endpoint=home, asking=Asking(temperature=0.7)),
         OpenAIJudge("m", endpoint=home, asking=Asking(label_tokens=9)),
+        OpenAIJudge("m", endpoint=home, asking=Asking(longest_answer=2000)),
+        judge.redrawn(1),
+        judge.redrawn(2),
     ]
     assert {each.name for each in same} == {judge.name}, "these ask for the same words"
     assert len({each.name for each in [judge, *other]}) == 1 + len(other), "these ask for different words"
     assert OpenAIJudge("m", endpoint=home, asking=Asking(max_tokens=5)).name == digits.name
+
+
+@pytest.mark.parametrize(
+    ("name", "known_as"),
+    [
+        (
+            "gpt-4.1-mini-2025-04-14",
+            "openai/gpt-4.1-mini-2025-04-14 max_tokens=1 top_logprobs=20 label_tokens=64 temperature=0 seed=0 text=1",
+        ),
+        (
+            "deepseek:deepseek-chat#digits",
+            "deepseek/deepseek-chat max_tokens=5 top_logprobs=20 label_tokens=64 temperature=0 seed=0 text=1",
+        ),
+        ("local:m#text", "local/m max_tokens=16 top_logprobs=0 label_tokens=64 temperature=0 seed=0 text=1"),
+    ],
+)
+def test_verdicts_recorded_long_ago_keep_their_keys(name: str, known_as: str) -> None:
+    """The name is part of every key: these were in stores before judges had profiles, cuts and draws."""
+    assert open_judge(name, asking=False).name == known_as
+
+
+def test_an_answer_is_cut_to_the_stated_length_on_the_wire_alone() -> None:
+    case = Case(RUBRIC, "Q", "a" * 1999 + "bcd")
+    with FakeEndpoint() as fake:
+        judge = judge_at(fake, asking=Asking(longest_answer=2000))
+        judge.score([case])
+        judge_at(fake).score([case])
+        short, whole = (body["messages"][0]["content"] for body in fake.bodies)
+    assert short == RUBRIC.filled("Q", "a" * 1999 + "b")
+    assert whole == RUBRIC.filled("Q", case.answer), "nothing is cut unless it is asked for"
+    assert case.answer.endswith("bcd"), "the case stays as it was"
+
+
+def test_asking_again_is_another_question_in_the_same_words(tmp_path: Path) -> None:
+    cases = cases_of(5)
+    with FakeEndpoint() as fake:
+        judge = judge_at(fake)
+        store = Store(tmp_path)
+        for each in (judge, judge.redrawn(1), judge, judge.redrawn(1)):
+            RememberingJudge(each, store).score(cases)
+        store.close()
+        assert fake.calls == 10, "each draw is asked once, and remembered"
+        sent = [body["messages"][0]["content"] for body in fake.bodies]
+        assert sorted(sent[:5]) == sorted(sent[5:]), "a draw changes nothing that is sent"
+        assert judge.redrawn(0).name == judge.name, "the first draw is the ordinary question"
+
+
+def test_where_a_budget_ends_the_rest_is_unasked_with_the_cause_and_asked_with_a_new_one(tmp_path: Path) -> None:
+    cases = cases_of(200)
+    with FakeEndpoint() as fake:
+        ledger = Ledger(budget=Budget(2000, "tokens"))
+        store = Store(tmp_path)
+        first = RememberingJudge(judge_at(fake, concurrency=4).metered(ledger), store).score(cases)
+        asked = fake.calls
+        again = RememberingJudge(judge_at(fake).metered(ledger), store).score(cases)
+        assert fake.calls == asked, "a spent budget buys nothing"
+        assert [each.outcome for each in again] == [each.outcome for each in first]
+        assert ledger.spent <= 2000 + 4 * 40, f"{ledger} and 4 calls of less than 40 tokens were under way"
+        assert 20 < asked < 190
+        left = [verdict for verdict in first if verdict.outcome == "unasked"]
+        assert len(left) == 200 - asked
+        assert left[0].reason.startswith("the budget of 2,000 tokens is spent: fake/fake-1 took ")
+        whole = RememberingJudge(judge_at(fake).metered(Ledger()), store).score(cases)
+        store.close()
+        assert {each.outcome for each in whole} == {"scored"}
+        assert fake.calls == 200
+
+
+def test_a_budget_of_nothing_asks_nothing_and_is_no_error() -> None:
+    with FakeEndpoint() as fake:
+        verdicts = judge_at(fake).metered(Ledger(budget=Budget(0, "tokens"))).score(cases_of(3))
+        assert [each.outcome for each in verdicts] == ["unasked"] * 3
+        assert fake.calls == 0
+
+
+def test_what_calls_took_is_counted_as_the_endpoint_counts_it() -> None:
+    with FakeEndpoint() as fake:
+        ledger = Ledger(price=Price(2.0, 8.0))
+        judge_at(fake).metered(ledger).score(cases_of(40))
+        (account,) = ledger.accounts
+        assert [account.input, account.output] == fake.charged
+        assert (account.tries, account.told, account.assumed) == (40, 40, 0)
+        assert account.dollars == pytest.approx((2 * fake.charged[0] + 8 * fake.charged[1]) / 1e6)
+        assert ledger.held == 0, "nothing is under way"
+
+
+@pytest.mark.parametrize(
+    ("fault", "assumed"),
+    [
+        (Fault(500), 0),
+        (Fault(429), 0),
+        (Fault(disconnect=True), 40),
+        (Fault(body=b"{"), 40),
+        (Fault(drip=0.8), 40),
+    ],
+    ids=str,
+)
+def test_what_nobody_counted_is_counted_as_estimated_and_errors_are_free(fault: Fault, assumed: int) -> None:
+    """A server that breaks off may have answered, and charges for it; one that refuses has not."""
+    with FakeEndpoint(faults=lambda prompt, before: fault if before == 0 else None) as fake:
+        ledger = Ledger()
+        judge_at(fake, retry=replace(QUICK, timeout=0.4)).metered(ledger).score(cases_of(40))
+        (account,) = ledger.accounts
+    assert (account.tries, account.told, account.assumed) == (80, 40, assumed)
+
+
+def test_a_body_that_never_ends_is_given_up_like_one_that_never_begins() -> None:
+    with FakeEndpoint(faults=lambda prompt, before: Fault(drip=30.0)) as fake:
+        started = time.monotonic()
+        judge = judge_at(fake, retry=Retry(tries=2, first_wait=0.001, timeout=0.3))
+        with pytest.raises(JudgeError, match="no whole answer within"):
+            judge.score(cases_of(20))
+        assert time.monotonic() - started < 5, "a byte now and then must not keep a call alive"
+
+
+def test_a_body_too_deep_to_read_is_no_answer() -> None:
+    with FakeEndpoint(faults=lambda prompt, before: Fault(body=b"[" * 200_000) if before == 0 else None) as fake:
+        assert [each.outcome for each in judge_at(fake).score(cases_of(2))] == ["scored"] * 2
+
+
+def test_being_turned_away_uses_up_no_tries_while_others_are_heard() -> None:
+    with FakeEndpoint(limit=Limit(40, 2)) as fake:
+        verdicts = judge_at(fake, concurrency=20, retry=replace(QUICK, tries=2)).score(cases_of(60))
+        assert fake.limit is not None
+        assert fake.limit.refused > 10, "the limit was hit"
+    assert [each.outcome for each in verdicts] == ["scored"] * 60
+
+
+def test_a_server_that_turns_everyone_away_is_given_up() -> None:
+    with FakeEndpoint(faults=lambda prompt, before: Fault(429, headers={"retry-after-ms": "1"})) as fake:
+        with pytest.raises(JudgeError, match="429"):
+            judge_at(fake, concurrency=4, retry=replace(QUICK, tries=2)).score(cases_of(200))
+        assert fake.calls < 100
+
+
+def test_an_answer_whose_number_goes_on_is_not_read_as_its_first_digit() -> None:
+    with FakeEndpoint(split_digits) as fake:
+        judge = judge_at(fake, "expectation", asking=Asking(max_tokens=5))
+        cases = cases_of(30)
+        for case, verdict in zip(cases, judge.score(cases), strict=True):
+            score = score_of(prompt_of(case))
+            assert verdict.outcome == ("scored" if score < 10 else "unreadable"), f"{score}: {verdict}"
 
 
 def test_digits_are_read_as_numbers_and_whole_number_reading_of_them_is_refused() -> None:

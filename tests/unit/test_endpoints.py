@@ -6,11 +6,12 @@ import ast
 import email.utils
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import personascope
-from personascope.endpoints import Endpoint, Retry, failure_of, open_endpoint, retry_after
+from personascope.endpoints import Endpoint, Retry, Usage, failure_of, open_endpoint, retry_after, usage_of
 from personascope.errors import JudgeError
 
 PACKAGE = Path(personascope.__file__).parent
@@ -50,6 +51,9 @@ def test_a_local_server_needs_no_key_and_may_be_anywhere() -> None:
     assert open_endpoint("local", environment={}).base_url == "http://localhost:8000/v1"
     moved = open_endpoint("local", environment={"PERSONASCOPE_LOCAL_BASE_URL": "http://127.0.0.1:9/v1/"})
     assert moved.base_url == "http://127.0.0.1:9/v1"
+    for name in ("vllm", "llamacpp"):
+        other = open_endpoint(name, environment={"PERSONASCOPE_LOCAL_BASE_URL": "http://127.0.0.1:9/v1/"})
+        assert (other.name, other.base_url) == (name, moved.base_url), "one server of one's own, whatever it runs"
 
 
 def test_an_unknown_endpoint_or_address_is_refused() -> None:
@@ -134,11 +138,42 @@ def test_retry_after_is_read_in_every_form_it_comes_in(headers: dict[str, str], 
         (400, {}, "case"),
         (400, {"setting": "messages"}, "case"),
         (403, {}, "case"),
+        (400, {"message": 'Invalid JSON payload received. Unknown name "seed": Cannot find field.'}, "door"),
+        (400, {"message": "Unsupported parameter: logprobs is not supported with this model"}, "door"),
+        (400, {"message": "This content is not supported by the model"}, "case"),
+        (400, {"message": "max_tokens is too large: the prompt has 9,000 tokens"}, "case"),
         (413, {}, "case"),
     ],
 )
 def test_a_failure_is_laid_at_the_right_door(status: int, blame: dict[str, str], kind: str) -> None:
-    failure = failure_of(status, "no\nluck", settings={"model", "logprobs"}, wait=2.0, **blame)  # type: ignore[arg-type]
+    message = blame.get("message", "no\nluck")
+    blame = {name: value for name, value in blame.items() if name != "message"}
+    settings = {"model", "logprobs", "seed", "max_tokens"}
+    failure = failure_of(status, message, settings=settings, wait=2.0, **blame)  # type: ignore[arg-type]
     assert failure.kind == kind
-    assert failure.reason == f"{status}: no luck"
+    assert failure.reason == f"{status}: {message.replace(chr(10), ' ')}"
     assert failure.wait == (2.0 if kind == "again" else None)
+    assert failure.crowded == (kind == "again" and status == 429)
+
+
+@pytest.mark.parametrize(("wait", "crowded"), [(None, False), (1.0, True)])
+def test_a_busy_server_is_crowded_if_it_says_when_to_come_back(wait: float | None, crowded: bool) -> None:
+    assert failure_of(503, "overloaded", wait=wait).crowded == crowded
+
+
+@pytest.mark.parametrize(
+    ("said", "usage"),
+    [
+        ({"usage": {"prompt_tokens": 7, "completion_tokens": 1, "total_tokens": 8}}, Usage(7, 1)),
+        ({"usage": {"prompt_tokens": 7, "completion_tokens": 0}}, Usage(7, 0)),
+        ({"usage": {"prompt_tokens": 7}}, None),
+        ({"usage": {"prompt_tokens": -7, "completion_tokens": 1}}, None),
+        ({"usage": {"prompt_tokens": "7", "completion_tokens": 1}}, None),
+        ({"usage": None}, None),
+        ({"usage": [7, 1]}, None),
+        ({}, None),
+    ],
+    ids=str,
+)
+def test_usage_is_what_the_endpoint_counted_or_unknown(said: dict[str, Any], usage: Usage | None) -> None:
+    assert usage_of(said) == usage

@@ -6,13 +6,16 @@ nobody said never is: a case without an answer comes back ``"unasked"`` with the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from personascope.calls import Asked, Reply, ask_all, made_safe
-from personascope.endpoints import Endpoint, Failure, Retry, open_endpoint
+from personascope.calls import Asked, Meter, Reply, ask_all
+from personascope.endpoints import Endpoint, Failure, Pace, Retry, made_safe, open_endpoint
 from personascope.errors import JudgeError
+from personascope.judges.probabilities import distribution_of
+from personascope.judges.profiles import profile_of
 from personascope.judges.readout import OF_THE_CALL, Mode, Rule, read, reread, splits_numbers
 from personascope.records import Case, Verdict
 
@@ -22,7 +25,9 @@ class Asking:
     """The settings that change what is said, and so are part of the judge's name.
 
     ``top_logprobs`` 0 asks for no probabilities. Rubrics with labels get ``label_tokens`` and no probabilities.
-    Temperature 0, seed 0, one token and the top 20 are the published judge's (tracing study §1.4).
+    Temperature 0, seed 0, one token and the top 20 are the published judge's (tracing study §1.4). It also saw no more
+    than the first 2,000 characters of an answer: ``longest_answer`` is that, and ``None`` shows the whole answer.
+    ``draw`` changes nothing that is sent: it makes another question of the same one, to ask it again.
     """
 
     max_tokens: int = 1
@@ -30,10 +35,16 @@ class Asking:
     label_tokens: int = 64
     temperature: float = 0.0
     seed: int = 0
+    longest_answer: int | None = None
+    draw: int = 0
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1 or self.label_tokens < 1 or not 0 <= self.top_logprobs <= 20:
             raise JudgeError(f"{self} cannot be asked: allow 1 token or more, and top_logprobs from 0 to 20")
+        if self.draw < 0 or (self.longest_answer is not None and self.longest_answer < 1):
+            raise JudgeError(f"{self} cannot be asked: show 1 character of an answer or more, and count draws from 0")
+        if not 0 <= self.temperature <= 2:
+            raise JudgeError(f"{self} cannot be asked: give a temperature from 0 to 2")
 
 
 # A leading space, three digits and the end are five positions. Plain text leaves room for "Score: 85/100".
@@ -54,7 +65,8 @@ class OpenAIJudge:
     model and :class:`Asking`: change one and every case is a new question. ``readout``, ``floor``, ``concurrency`` and
     ``retry`` are not in it: they change how the same words are read, or how they are had. Each readout has an
     ``Asking`` of its own, so choosing another one asks again, unless you give the ``asking`` that was used before:
-    with ``readout="expectation", asking=Asking(max_tokens=5)`` a judge rereads what a ``"digits"`` judge heard.
+    with ``readout="expectation", asking=Asking(max_tokens=5)`` a judge rereads what a ``"digits"`` judge heard. Where
+    no ``readout`` is given it is the one that suits the model (:mod:`personascope.judges.profiles`).
 
     What becomes of failures. Passing faults (no connection, time-out, 408, 409, 425, 429, 5xx, a body that is no
     answer) are retried. A case that still has no answer, or that the endpoint rejects (400, 403, 413, 422), is a
@@ -71,7 +83,7 @@ class OpenAIJudge:
         model: str,
         *,
         endpoint: str | Endpoint = "openai",
-        readout: Mode = "expectation",
+        readout: Mode | None = None,
         asking: Asking | None = None,
         floor: float = 0.25,
         concurrency: int = 32,
@@ -81,25 +93,54 @@ class OpenAIJudge:
             raise JudgeError(
                 f"a judge needs a model's name and a concurrency of 1 or more, not '{model}', {concurrency}"
             )
-        Rule(readout)
         self.model = model
         self.endpoint = endpoint if isinstance(endpoint, Endpoint) else open_endpoint(endpoint)
-        self.asking = asking or _ASKING[readout]
-        self.rule = Rule(readout, floor, self.asking.max_tokens)
-        if readout != "text" and not self.asking.top_logprobs:
-            raise JudgeError(f"readout '{readout}' needs probabilities: ask for top_logprobs, or choose readout 'text'")
+        self.profile = profile_of(self.endpoint.name, model)
+        mode = Rule(readout or self.profile.readout).mode
+        self.asking = asking or _ASKING[mode]
+        self.rule = Rule(mode, floor, self.asking.max_tokens)
+        if mode != "text" and not self.asking.top_logprobs:
+            raise JudgeError(f"readout '{mode}' needs probabilities: ask for top_logprobs, or choose readout 'text'")
+        if mode != "text" and not self.profile.top_logprobs:
+            raise JudgeError(f"{model} at {self.endpoint.name} gives no log-probabilities: choose readout 'text'")
         self._fits = False
         self._concurrency = concurrency
+        self._pace = Pace(concurrency)
         self._retry = retry or Retry()
+        self._meter: Meter | None = None
 
     @property
     def name(self) -> str:
         """Endpoint, model and every setting that changes what is said. ``text=1`` is how text is made safe."""
-        asking = self.asking
+        asking, profile = self.asking, self.profile
+        top = min(asking.top_logprobs, profile.top_logprobs)
+        temperature = f"{asking.temperature:g}" if profile.temperature else "none"
+        answer = f" longest_answer={asking.longest_answer}" if asking.longest_answer is not None else ""
+        draw = f" draw={asking.draw}" if asking.draw else ""
         return (
-            f"{self.endpoint.name}/{self.model} max_tokens={asking.max_tokens} top_logprobs={asking.top_logprobs} "
-            f"label_tokens={asking.label_tokens} temperature={asking.temperature:g} seed={asking.seed} text=1"
+            f"{self.endpoint.name}/{self.model} max_tokens={asking.max_tokens} top_logprobs={top} "
+            f"label_tokens={asking.label_tokens} temperature={temperature} "
+            f"seed={asking.seed if profile.seed else 'none'} text=1{profile.told}{answer}{draw}"
         )
+
+    def metered(self, meter: Meter) -> OpenAIJudge:
+        """The same judge with its calls counted, and stopped where the meter has no budget left.
+
+        What is left then comes back ``"unasked"`` with the cause.
+        """
+        judge = copy.copy(self)
+        judge._meter = meter
+        return judge
+
+    def redrawn(self, draw: int) -> OpenAIJudge:
+        """The same judge to be asked once more: every case is a new question to it, sent in the same words."""
+        judge = copy.copy(self)
+        judge.asking = replace(self.asking, draw=draw)
+        return judge
+
+    def bodies(self, cases: Sequence[Case]) -> list[dict[str, Any]]:
+        """What would be sent for each different case."""
+        return [self._body(case) for case in dict.fromkeys(cases)]
 
     def score(self, cases: Sequence[Case]) -> list[Verdict]:
         """One verdict per case, in order; equal cases are asked once.
@@ -123,6 +164,8 @@ class OpenAIJudge:
                 concurrency=self._concurrency,
                 retry=self._retry,
                 useless=self._useless,
+                meter=self._meter,
+                pace=self._pace,
             )
             if not verdicts:
                 self._check(asked)
@@ -135,18 +178,19 @@ class OpenAIJudge:
         return reread(self.rule, case.rubric, verdict)
 
     def _body(self, case: Case) -> dict[str, Any]:
-        """What is sent for a case: the filled rubric as one user message."""
+        """What is sent for a case: the filled rubric as one user message, as the provider takes it."""
         scored = case.rubric.kind == "score"
+        shown = case.rubric.filled(case.question, case.answer[: self.asking.longest_answer])
         body: dict[str, Any] = {
             "model": self.model,
-            "messages": [{"role": "user", "content": made_safe(case.rubric.filled(case.question, case.answer))}],
+            "messages": [{"role": "user", "content": made_safe(shown)}],
             "max_tokens": self.asking.max_tokens if scored else self.asking.label_tokens,
             "temperature": self.asking.temperature,
             "seed": self.asking.seed,
         }
         if scored and self.asking.top_logprobs:
             body |= {"logprobs": True, "top_logprobs": self.asking.top_logprobs}
-        return body
+        return self.profile.shaped(body)
 
     def _reads_text(self, case: Case) -> bool:
         return self.rule.mode == "text" or case.rubric.kind == "labels"
@@ -157,12 +201,13 @@ class OpenAIJudge:
             return ""
         if self._reads_text(case):
             return "" if reply.text.strip() else "the answer is empty: a model that thinks first needs more max_tokens"
-        return "" if reply.distribution else "the answer has no log-probabilities: choose readout 'text'"
+        return "" if distribution_of(reply.logprobs) else "the answer has no log-probabilities: choose readout 'text'"
 
     def _verdict(self, case: Case, outcome: Reply | Failure) -> Verdict:
         if isinstance(outcome, Failure):
-            return Verdict("unasked", reason=f"{OF_THE_CALL}gave no answer: {outcome.reason}")
-        text, distribution = outcome.text, outcome.distribution
+            cause = "" if outcome.kind == "budget" else f"{OF_THE_CALL}gave no answer: "
+            return Verdict("unasked", reason=f"{cause}{outcome.reason}")
+        text, distribution = outcome.text, distribution_of(outcome.logprobs)
         if outcome.withheld:
             reason = f"{OF_THE_CALL}withheld the answer: {outcome.withheld}"
             return Verdict("refused", reason=reason, text=text, distribution=distribution)
@@ -174,16 +219,20 @@ class OpenAIJudge:
     def _check(self, asked: Asked[Case]) -> None:
         """Raises what concerns the endpoint as a whole, if no useful answer is lost by it."""
         judge = f"judge {self.model} at {self.endpoint.name}"
-        replies = {case: each for case, each in asked.outcomes.items() if isinstance(each, Reply)}
-        bare = [case for case, reply in replies.items() if not self._reads_text(case) and not reply.distribution]
+        outcomes: Mapping[Case, Reply | Failure] = asked.outcomes
+        if any(isinstance(each, Failure) and each.kind == "budget" for each in outcomes.values()):
+            return  # the endpoint is not to blame
+        faults = {case: self._useless(case, each) for case, each in outcomes.items() if isinstance(each, Reply)}
+        bare = [fault for case, fault in faults.items() if fault and not self._reads_text(case)]
         if not asked.fruitful and bare:
-            raise JudgeError(f"{judge}: {self._useless(bare[0], replies[bare[0]])}")
+            raise JudgeError(f"{judge}: {bare[0]}")
         if not asked.fruitful and asked.stopped:
             key = f"the key ({self.endpoint.key_variable or 'Endpoint.key'})"
             raise JudgeError(
                 f"{judge}: {asked.stopped}: check {key}, the model's name and the address {self.endpoint.base_url}"
             )
-        if self.rule.mode == "expectation" and splits_numbers(reply.distribution for reply in replies.values()):
+        said = [distribution_of(each.logprobs) for each in outcomes.values() if isinstance(each, Reply)]
+        if self.rule.mode == "expectation" and splits_numbers(said):
             raise JudgeError(
                 f"{judge}: no number of two digits is ever one token, so 85 would read as 8: choose 'digits'"
             )

@@ -1,7 +1,7 @@
 """Expected scores from token probabilities, for tokenizers that keep numbers whole and for those that split them.
 
-Owns: :func:`expected_score` and :func:`digit_expectation`. The one law: what one sampled path cannot show is named,
-bounded, and never passed off as measured.
+Owns: :func:`distribution_of`, :func:`expected_score` and :func:`digit_expectation`. The one law: what one sampled path
+cannot show is named, bounded, and never passed off as measured.
 
 What one path shows. A judge that says "85" digit by digit gives P(first digit) for every first digit, and P(what
 follows) after *its own* first digit 8 alone: another 8x, or an end, which leaves 8. What would have followed a 7 or a 9
@@ -19,6 +19,9 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from typing import Any
+
+from personascope.endpoints import made_safe
 
 Position = tuple[tuple[str, float], ...]
 Distribution = tuple[Position, ...]
@@ -26,6 +29,7 @@ Distribution = tuple[Position, ...]
 Bounded = tuple[float, float, float]
 """A score, and the lowest and highest that it may be."""
 
+_VERY_UNLIKELY = -9999.0  # what the protocol itself says for a token that is not among the likely ones
 _HUNDRED_IS_NEARER = (19 + 100) / 2
 _UNSEEN_TEN: Bounded = (10.0, 10.0, 100.0)
 
@@ -43,6 +47,26 @@ class Expectation:
     low: float
     high: float
     fault: str = ""
+
+
+def distribution_of(logprobs: Any) -> Distribution:
+    """What came as a chat completion's ``logprobs``: per position the token said, then the other likely ones."""
+    content = logprobs.get("content") if isinstance(logprobs, dict) else None
+    positions = []
+    for place in content if isinstance(content, list) else ():
+        if not isinstance(place, dict):
+            continue
+        top = place.get("top_logprobs")
+        entries: dict[str, float] = {}
+        for entry in (place, *(top if isinstance(top, list) else ())):
+            token, logprob = (entry.get("token"), entry.get("logprob")) if isinstance(entry, dict) else (None, None)
+            if not isinstance(token, str):
+                continue
+            if not isinstance(logprob, int | float) or not math.isfinite(logprob):
+                logprob = _VERY_UNLIKELY
+            entries.setdefault(made_safe(token), float(logprob))
+        positions.append(tuple(entries.items()))
+    return tuple(positions)
 
 
 def probability(logprob: float) -> float:

@@ -30,7 +30,7 @@ from personascope.traits import Rubric
 Mode = Literal["expectation", "digits", "text"]
 
 MODES: tuple[Mode, ...] = ("expectation", "digits", "text")
-OF_THE_CALL = "the endpoint "
+OF_THE_CALL, OF_THE_ENGINE = "the endpoint ", "the engine "
 """How the reason of a verdict begins that no rule of reading can change: see :func:`reread`."""
 
 _SORRY = re.compile(
@@ -85,6 +85,8 @@ def read(rule: Rule, rubric: Rubric, text: str, distribution: Distribution) -> V
         found = digit_expectation(answered(distribution), max_tokens=_left(rule, distribution))
     else:
         found = expected_score(answered(distribution)[0])
+        if goes_on(answered(distribution)):
+            return _unscored("the number goes on in the next token: choose 'digits'", text, distribution)
     if found.mass < rule.floor:
         return _unscored(f"numbers hold {found.mass:.3f} of the probability, below {rule.floor}", text, distribution)
     if found.fault:
@@ -97,7 +99,7 @@ def reread(rule: Rule, rubric: Rubric, verdict: Verdict) -> Verdict:
 
     What the call itself settled stays as it is: a case nobody answered, an answer the endpoint withheld or cut.
     """
-    if verdict.outcome == "unasked" or verdict.reason.startswith(OF_THE_CALL):
+    if verdict.outcome == "unasked" or verdict.reason.startswith((OF_THE_CALL, OF_THE_ENGINE)):
         return verdict
     return replace(read(rule, rubric, verdict.text, verdict.distribution), key=verdict.key)
 
@@ -108,6 +110,12 @@ def answered(distribution: Distribution) -> Distribution:
         if position and bare(position[0][0]):
             return distribution[place:]
     return distribution[-1:]
+
+
+def goes_on(distribution: Distribution) -> bool:
+    """Whether the number that was said is split over tokens, where more than one position was heard."""
+    said = [position[0][0] for position in distribution[:2] if position]
+    return len(said) == 2 and bool(re.fullmatch(r"[0-9]+", bare(said[0])) and re.match(r"[0-9]", said[1]))
 
 
 def plain_number(text: str) -> float | None:

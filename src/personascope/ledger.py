@@ -1,0 +1,174 @@
+"""What calls cost: counted as they come, and stopped where the budget ends.
+
+Owns: :class:`Ledger` and :class:`Account`. The one law: no try of a call starts unless its estimate, with those of all
+tries under way, fits what is left; so a budget is exceeded by no more than the tries under way were underestimated.
+Once an endpoint has told what 20 calls took, estimates are scaled by what it told.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from personascope.costs import Budget, Price, price_of, usage_estimate
+from personascope.endpoints import Failure, Usage
+from personascope.errors import JudgeError
+
+_FEWEST_TOLD = 20  # calls after which an endpoint's own counts scale the estimates
+
+
+@dataclass
+class Account:
+    """What one model at one endpoint took.
+
+    ``tries`` counts every try of a call, ``told`` those whose usage the endpoint told, ``assumed`` those that may have
+    been charged without a word (a time-out, a connection that broke, a body that is no answer): they count as was
+    estimated. Tries that ended in an error status cost nothing.
+    """
+
+    endpoint: str
+    model: str
+    price: Price | None
+    tries: int = 0
+    told: int = 0
+    assumed: int = 0
+    input: int = 0
+    output: int = 0
+
+    @property
+    def dollars(self) -> float:
+        """US dollars, NaN where the price is unknown."""
+        return self.price.of(Usage(self.input, self.output)) if self.price is not None else math.nan
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A try under way: what it was expected to take, before and after scaling."""
+
+    account: Account
+    plain: Usage
+    usage: Usage
+
+
+class Ledger:
+    """Counts what calls take, and lets none start that the budget cannot pay: a :class:`personascope.calls.Meter`.
+
+    One ledger may serve several judges and writers, from several threads. ``price`` stands for the noted prices.
+    """
+
+    def __init__(self, *, budget: Budget | None = None, price: Price | None = None) -> None:
+        self.budget = budget
+        self._price = price
+        self._accounts: dict[tuple[str, str], Account] = {}
+        self._heard: dict[tuple[str, str], tuple[int, int]] = {}  # input tokens told, and estimated for the same calls
+        self._held: dict[int, _Held] = {}
+        self._tickets = 0
+        self._lock = threading.Lock()
+
+    def price_of(self, endpoint: str, model: str) -> Price | None:
+        """The price that a model's calls are counted at.
+
+        Raises:
+            JudgeError: if it is unknown and the budget is in dollars.
+        """
+        price = self._price or price_of(endpoint, model)
+        if price is None and self.budget is not None and self.budget.unit == "dollars":
+            raise JudgeError(
+                f"a budget of {self.budget} was given and no price of {model} at {endpoint} is noted: "
+                "give --price IN,OUT (dollars per million tokens), or a budget in tokens"
+            )
+        return price
+
+    def reserve(self, endpoint: str, body: Mapping[str, Any]) -> int | Failure | None:
+        """A ticket for a try, a failure if there is no budget for it, or None if that depends on tries under way."""
+        plain = usage_estimate(body)
+        with self._lock:
+            account = self._account(endpoint, str(body["model"]))
+            usage = Usage(math.ceil(plain.input * self._scale(account)), plain.output)
+            if self.budget is not None:
+                cost, held = self._cost(account, usage), self.held
+                if self.spent + cost > self.budget.amount:
+                    return Failure("budget", f"the budget of {self.budget} is spent: {self}")
+                if self.spent + held + cost > self.budget.amount:
+                    return None
+            self._tickets += 1
+            account.tries += 1
+            self._held[self._tickets] = _Held(account, plain, usage)
+            return self._tickets
+
+    def settle(self, ticket: int, usage: Usage | None) -> None:
+        """What a try took; None if nobody knows: then what was expected counts."""
+        with self._lock:
+            held = self._held.pop(ticket)
+            account, taken = held.account, held.usage if usage is None else usage
+            account.input += taken.input
+            account.output += taken.output
+            if usage is None:
+                account.assumed += 1
+            elif usage.input:
+                account.told += 1
+                name = (account.endpoint, account.model)
+                told, estimated = self._heard.get(name, (0, 0))
+                self._heard[name] = (told + usage.input, estimated + held.plain.input)
+
+    @property
+    def accounts(self) -> list[Account]:
+        """One per endpoint and model, in the order they were first asked."""
+        return list(self._accounts.values())
+
+    @property
+    def spent(self) -> float:
+        """What was spent, in the unit of the budget (without a budget: tokens)."""
+        return sum(self._cost(each, Usage(each.input, each.output)) for each in self._accounts.values())
+
+    @property
+    def held(self) -> float:
+        """What the tries under way are expected to take, in the unit of the budget."""
+        return sum(self._cost(each.account, each.usage) for each in self._held.values())
+
+    def __str__(self) -> str:
+        return "; ".join(map(_told, self.accounts)) or "nothing was asked"
+
+    def append_to(self, path: Path) -> None:
+        """Adds one line of JSON to a file of runs: when, the budget, and every account."""
+        accounts = [
+            {**asdict(each), "dollars": each.dollars if each.price is not None else None} for each in self.accounts
+        ]
+        entry = {
+            "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "budget": str(self.budget) if self.budget is not None else None,
+            "accounts": accounts,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def _account(self, endpoint: str, model: str) -> Account:
+        name = (endpoint, model)
+        if name not in self._accounts:
+            self._accounts[name] = Account(endpoint, model, self.price_of(endpoint, model))
+        return self._accounts[name]
+
+    def _scale(self, account: Account) -> float:
+        """How many tokens the endpoint counts for each that is estimated."""
+        told, estimated = self._heard.get((account.endpoint, account.model), (0, 0))
+        return told / estimated if account.told >= _FEWEST_TOLD and estimated else 1.0
+
+    def _cost(self, account: Account, usage: Usage) -> float:
+        if self.budget is None or self.budget.unit == "tokens":
+            return usage.input + usage.output
+        assert account.price is not None  # price_of sees to it
+        return account.price.of(usage)
+
+
+def _told(account: Account) -> str:
+    tokens = f"{account.input:,} tokens in and {account.output:,} out in {account.tries:,} tries"
+    cost = f"${account.dollars:.4f} at {account.price}" if account.price is not None else "whose price is not noted"
+    assumed = f" ({account.assumed:,} tries by estimate)" if account.assumed else ""
+    return f"{account.endpoint}/{account.model} took {tokens}{assumed}, {cost}"
