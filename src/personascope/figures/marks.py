@@ -24,24 +24,22 @@ def course(
     value: str = "effect",
     filled: np.ndarray | None = None,
     label: str = "",
-    fine: bool = False,
 ) -> None:
     """One line of marks with whiskers: ``rows`` in order, with the column ``value`` and its ends ``low`` and ``high``.
 
     Marks are hollow where ``filled`` is false. Ends that are absent, unknown or infinite (an interval of too few
-    questions has none) are not drawn, and a value that is unknown leaves a gap in the line. With ``fine`` marks and
-    whiskers are small, for many lines in one panel.
+    questions has none) are not drawn, and a value that is unknown leaves a gap in the line.
     """
-    size, thick, cap = (3.4, 0.6, 0.0) if fine else (5.0, 0.9, 2.0)
+    size, thick, cap = (3.4, 0.6, 0.0) if look.fine else (5.0, 0.9, 2.0)
     values = rows[value].to_numpy(dtype=float)
-    ax.plot(across, values, color=look.colour, linestyle=look.line, linewidth=1.1 if fine else 1.4, zorder=2)
+    ax.plot(across, values, color=look.colour, linestyle=look.line, linewidth=1.1 if look.fine else 1.4, zorder=2)
     if {"low", "high"} <= set(rows):
         ends = rows[["low", "high"]].to_numpy(dtype=float)
         reach = np.maximum(np.stack([values - ends[:, 0], ends[:, 1] - values]), 0)
         reach = np.where(np.isfinite(reach), reach, 0)
         ax.errorbar(
             across, values, yerr=reach, fmt="none", ecolor=look.colour, capsize=cap, elinewidth=thick,
-            alpha=0.6 if fine else 1.0, zorder=2,
+            alpha=0.6 if look.fine else 1.0, zorder=2,
         )  # fmt: skip
     sure = np.ones(len(rows), dtype=bool) if filled is None else np.asarray(filled, dtype=bool)
     for which, face in ((sure, look.colour), (~sure, "white")):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,11 +52,15 @@ _LOOK: Any = {
 
 @dataclass(frozen=True)
 class Series:
-    """What one line of several looks like: its colour, its marker and its line, each different from its neighbours'."""
+    """What one line of several looks like: its colour, its marker and its line, each different from its neighbours'.
+
+    ``fine`` lines have small marks and thin whiskers, for many in one panel.
+    """
 
     colour: str
     marker: str
     line: str | tuple[int, tuple[float, ...]]
+    fine: bool = False
 
 
 _SERIES = (
@@ -70,9 +74,9 @@ _SERIES = (
 )
 
 
-def series(place: int) -> Series:
+def series(place: int, *, fine: bool = False) -> Series:
     """The look of the line that stands at this place among its fellows, from 0; it repeats after seven."""
-    return _SERIES[place % len(_SERIES)]
+    return replace(_SERIES[place % len(_SERIES)], fine=fine)
 
 
 @contextmanager

@@ -77,7 +77,7 @@ def _lines(
         shift = (number - (len(lines) - 1) / 2) * _DODGE * (along.high - along.low)
         shown = mine[mine["absence"] == ""]
         sure = (shown[p] < level).to_numpy(dtype=bool)
-        course(ax, along.at(shown) + shift, shown, look=series(number), filled=sure, label=str(name), fine=True)
+        course(ax, along.at(shown) + shift, shown, look=series(number, fine=True), filled=sure, label=str(name))
         rings(ax, along.at(shown) + shift, shown)
     absent = rows[rows["absence"] != ""].drop_duplicates(["place", "absence"])
     absences(ax, along.at(absent), absent)
@@ -155,7 +155,7 @@ def transfer_pairs(pairs: pd.DataFrame) -> Figure:
             margin = 0.06 * (high - low)
             panel.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin))
             panel.set_aspect("equal")
-            panel.set_xlabel(wrapped(f"effect on {first}", 26))
-            panel.set_ylabel(wrapped(f"effect on {second}", 26))
+            panel.set_xlabel(wrapped(f"effect on {first}", 22))
+            panel.set_ylabel(wrapped(f"effect on {second}", 22))
         legend_below(figure, axes, columns=5)
     return figure

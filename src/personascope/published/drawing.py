@@ -12,10 +12,7 @@ from pathlib import Path
 
 from personascope.figures.style import save
 from personascope.interop.published import Published
-from personascope.published.arms import arms_of
-from personascope.published.curves import led
-from personascope.published.frames import effect_frame, whole_answers
-from personascope.published.pieces import PARTS, Piece, Shared
+from personascope.published.pieces import Piece, pieces_of
 
 
 def draw(study: Published, out: Path, *, made: Callable[[Path], None] = lambda path: None) -> list[str]:
@@ -32,14 +29,8 @@ def draw(study: Published, out: Path, *, made: Callable[[Path], None] = lambda p
         among the study's problems.
     """
     notes: list[str] = []
-    arms = led(study, arms_of(study))
-    for model in study.models:
-        mine = [each for each in arms if each.arm.model == model]
-        answers = whole_answers(study, mine)
-        shared = Shared(study, model, tuple(mine), answers, effect_frame(study, mine, answers))
-        pieces = [piece for part in PARTS for piece in part(shared)]
-        if pieces:
-            notes += [f"{model}: {note}" for note in shared.notes]
+    for model, (pieces, said) in pieces_of(study).items():
+        notes += [f"{model}: {note}" for note in said]
         for piece in pieces:
             _write(piece, out / model, made)
     return notes

@@ -1,7 +1,7 @@
 """The parts of a published study's drawing: which frame goes to which figure and table.
 
-Owns: :class:`Piece`, :class:`Shared` and ``PARTS``. The one law: a part says what it lacks instead of drawing nothing,
-and no part knows a trait, a checkpoint or a file by name.
+Owns: :class:`Piece`, :func:`pieces_of` and ``PARTS``. The one law: a part says what it lacks instead of drawing
+nothing, and no part knows a trait, a checkpoint or a file by name.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from personascope.figures.geometry import cosine_matrices, cosine_trajectory, md
 from personascope.figures.transfer import transfer, transfer_bins, transfer_pairs
 from personascope.interop.published import Published
 from personascope.published import frames
-from personascope.published.curves import Led, answer_frame
+from personascope.published.arms import arms_of
+from personascope.published.curves import Led, answer_frame, led
 from personascope.published.directions import FEWEST, directions_of
 
 STRETCHES = (Bin("below 100 B", end=1e11), Bin("100 B to 5 T", 1e11, 5e12), Bin("from 5 T", 5e12))
@@ -70,6 +71,20 @@ class Shared:
         drawn = pd.concat(every, ignore_index=True) if every else frames.drawn_curves(self.effects, target="none")
         effects = drawn.groupby(["curve", "target"])["effect"].transform("count")
         return drawn[effects >= FEWEST].reset_index(drop=True)
+
+
+def pieces_of(study: Published) -> dict[str, tuple[list[Piece], list[str]]]:
+    """What there is to draw of every model that has vectors or effects of its own, and what is missing."""
+    arms = led(study, arms_of(study))
+    found = {}
+    for model in study.models:
+        mine = tuple(each for each in arms if each.arm.model == model)
+        answers = frames.whole_answers(study, mine)
+        shared = Shared(study, model, mine, answers, frames.effect_frame(study, mine, answers))
+        pieces = [piece for part in PARTS for piece in part(shared)]
+        if pieces:
+            found[model] = (pieces, shared.notes)
+    return found
 
 
 def _emergence(shared: Shared) -> Iterator[Piece]:
