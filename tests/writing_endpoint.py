@@ -25,16 +25,24 @@ class WritingEndpoint(FakeEndpoint):
         write: Callable[[Sequence[Turn]], str] = text_of,
         *,
         choice: dict[str, Any] | None = None,
-        faults: Callable[[str, int], Fault | None] = lambda prompt, before: None,
+        **more: Any,
     ) -> None:
-        super().__init__(faults=faults)
+        super().__init__(**more)
         self.write = write
         self.choice = choice or {}
 
-    def answer(self, body: dict[str, Any], *how: Any, **more: Any) -> dict[str, Any]:
+    def answer(self, body: dict[str, Any], fault: Fault) -> dict[str, Any]:
+        self.manners.allowed(body)  # a server that knows no name for the most tokens of an answer fails here
         message = {"role": "assistant", "content": self.write(body["messages"]), "refusal": None}
         choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None, **self.choice}
-        return {"id": "0", "object": "chat.completion", "created": 0, "model": body["model"], "choices": [choice]}
+        return {
+            "id": "0",
+            "object": "chat.completion",
+            "created": 0,
+            "model": body["model"],
+            "choices": [choice],
+            "usage": self._usage(body["messages"][0]["content"], 9),
+        }
 
 
 def in_turn(*answers: str) -> Callable[[Sequence[Turn]], str]:

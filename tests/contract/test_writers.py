@@ -12,9 +12,11 @@ import pytest
 
 from contract.writer_laws import WriterLaws
 from fake_endpoint import FakeEndpoint, Fault
+from personascope.costs import Budget
 from personascope.endpoints import Endpoint, Retry
 from personascope.engines.scripted import ScriptedEngine
 from personascope.errors import WriterError
+from personascope.ledger import Ledger
 from personascope.lineages import Checkpoint
 from personascope.records import Sampling
 from personascope.traits import load_trait
@@ -22,6 +24,7 @@ from personascope.writers import Conversation, Unwritten, Writer
 from personascope.writers.engine import EngineWriter
 from personascope.writers.openai import OpenAIWriter, Writing
 from personascope.writers.scripted import ScriptedWriter
+from provider_manners import MANNERS
 from writing_endpoint import WritingEndpoint, text_of
 
 QUICK = Retry(tries=3, first_wait=0.001, longest_wait=0.004)
@@ -94,8 +97,7 @@ def test_what_is_sent_is_the_conversation_and_the_settings_and_nothing_else() ->
     conversation = Conversation.asking("Write.", system="You write.", draw=2).then("A draft.", "Better.")
     with WritingEndpoint() as fake:
         assert writer_at(fake, writing=Writing(900, 0.7, 5)).write([conversation]) == [text_of(turns_of(conversation))]
-        writer_at(fake, writing=Writing(900, None, None)).write([conversation])
-    full, bare = fake.bodies
+    (full,) = fake.bodies
     messages = [
         {"role": "system", "content": "You write."},
         {"role": "user", "content": "Write."},
@@ -103,9 +105,49 @@ def test_what_is_sent_is_the_conversation_and_the_settings_and_nothing_else() ->
         {"role": "user", "content": "Better."},
     ]
     assert full == {"model": "fake-1", "messages": messages, "max_tokens": 900, "temperature": 0.7, "seed": 7}
-    assert bare == {"model": "fake-1", "messages": messages, "max_tokens": 900}, (
-        "what a model takes none of is not sent"
-    )
+
+
+PROVIDERS = [
+    ("openai", "gpt-4.1"),
+    ("openai", "gpt-5-mini"),
+    ("openai", "o4-mini"),
+    ("anthropic", "claude-sonnet-4-20250514"),
+    ("gemini", "gemini-2.0-flash"),
+    ("gemini", "gemini-2.5-flash"),
+    ("gemini", "gemini-2.5-pro"),
+    ("deepseek", "deepseek-chat"),
+    ("deepseek", "deepseek-reasoner"),
+    ("vllm", "Qwen/Qwen3-32B"),
+    ("llamacpp", "my-model"),
+]
+
+
+@pytest.mark.parametrize(("provider", "model"), PROVIDERS)
+def test_a_writer_asks_as_its_provider_takes_it(provider: str, model: str) -> None:
+    """Each server refuses what the real one refuses: no setting by hand, opened by name, and it writes."""
+    asked = conversations_of(3)
+    with WritingEndpoint(manners=MANNERS[provider], name=provider) as fake:
+        writer = OpenAIWriter(model, endpoint=fake.endpoint, retry=QUICK)
+        assert writer.write(asked) == [text_of(turns_of(each)) for each in asked], fake.bodies[0]
+        told = [name for name in ("temperature", "seed") if name in fake.bodies[0]]
+    kept_back = [name for name in ("temperature", "seed") if f"{name}=none" in writer.name]
+    assert sorted([*told, *kept_back]) == ["seed", "temperature"], "what is kept back is said in the name"
+
+
+def test_a_budget_is_not_exceeded_and_what_it_left_unwritten_says_so() -> None:
+    asked = conversations_of(40)
+    with WritingEndpoint() as fake:
+        ledger = Ledger(budget=Budget(600, "tokens"))
+        writer = writer_at(fake, writing=Writing(max_tokens=30), concurrency=1).metered(ledger)
+        texts = writer.write(asked)
+        assert sum(fake.charged) <= 600
+        left = [text for text in texts if isinstance(text, Unwritten)]
+        assert 0 < len(left) < 40
+        assert all(text.reason.startswith("the budget of 600 tokens is spent") for text in left)
+        calls = fake.calls
+        with pytest.raises(WriterError, match="the budget of 600 tokens is spent"):
+            writer.write(asked)
+        assert fake.calls == calls, "nothing is asked without a budget"
 
 
 def test_equal_conversations_are_asked_once_and_other_draws_apart() -> None:

@@ -34,7 +34,8 @@ LAYERS: list[tuple[str, set[str], tuple[str, ...]]] = [
     ("engines", VOCABULARY | PROTOCOLS, ("engines.",)),
     # The scripted judge and the scripted engine are two halves of one double; opening knows the lab's judge by name.
     ("judges", VOCABULARY | PROTOCOLS | {"endpoints", "calls", "engines.scripted", "lab.judge"}, ("judges.",)),
-    ("writers", VOCABULARY | PROTOCOLS | {"endpoints", "calls"}, ("writers.",)),
+    # How providers differ is the same for whoever asks them.
+    ("writers", VOCABULARY | PROTOCOLS | {"endpoints", "calls", "judges.profiles"}, ("writers.",)),
     ("endpoints", VOCABULARY | {"endpoints"}, ()),
     ("lab", VOCABULARY | PROTOCOLS, ("lab",)),
     ("interop", VOCABULARY, ("interop",)),

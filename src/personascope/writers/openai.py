@@ -6,13 +6,15 @@ failed call, a withheld answer, one that was cut, an empty one) is an absence wi
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from personascope.calls import Asked, Reply, ask_all, made_safe
-from personascope.endpoints import Endpoint, Failure, Retry, open_endpoint
+from personascope.calls import Asked, Meter, Reply, ask_all
+from personascope.endpoints import Endpoint, Failure, Pace, Retry, made_safe, open_endpoint
 from personascope.errors import JudgeError, WriterError
+from personascope.judges.profiles import profile_of
 from personascope.writers import Conversation, Unwritten, without_thoughts
 
 
@@ -20,16 +22,15 @@ from personascope.writers import Conversation, Unwritten, without_thoughts
 class Writing:
     """The settings that change what is written, and so are part of the writer's name.
 
-    ``seed`` is sent plus a conversation's draw. ``None`` for ``temperature`` or ``seed`` sends none: the endpoint's own
-    applies.
+    ``seed`` is sent plus a conversation's draw, so that another draw is another text.
     """
 
     max_tokens: int = 8192
-    temperature: float | None = 1.0
-    seed: int | None = 0
+    temperature: float = 1.0
+    seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.max_tokens < 1 or (self.temperature is not None and not 0 <= self.temperature <= 2):
+        if self.max_tokens < 1 or not 0 <= self.temperature <= 2:
             raise WriterError(f"{self} cannot be asked: allow 1 token or more, and a temperature from 0 to 2")
 
 
@@ -39,7 +40,8 @@ class OpenAIWriter:
     Passing faults (no connection, time-out, 408, 409, 425, 429, 5xx, a body that is no answer) are retried. A fault
     that would meet every conversation (the key, the model, a setting, nobody at the address) is an error if the call
     brought nothing at all, else the texts come back and the rest is :class:`Unwritten`. What a model thinks aloud
-    before its answer (``<think>...</think>``) is left out.
+    before its answer (``<think>...</think>``) is left out. What a provider's server does not take is not sent
+    (:mod:`personascope.judges.profiles`).
 
     Raises:
         WriterError: at once, if the endpoint is unknown, its key is not set, or a setting is impossible.
@@ -64,18 +66,28 @@ class OpenAIWriter:
         except JudgeError as problem:  # endpoints speak as judges do
             raise WriterError(str(problem)) from None
         self.model = model
+        self.profile = profile_of(self.endpoint.name, model)
         self.writing = writing or Writing()
         self._concurrency = concurrency
+        self._pace = Pace(concurrency)
+        self._meter: Meter | None = None
         self._retry = retry or Retry(timeout=600.0)  # forty questions take longer to write than a score
 
     @property
     def name(self) -> str:
         """Endpoint, model and every setting that changes what is written."""
-        writing = self.writing
-        told = f"max_tokens={writing.max_tokens}"
-        told += f" temperature={writing.temperature:g}" if writing.temperature is not None else ""
-        told += f" seed={writing.seed}" if writing.seed is not None else ""
-        return f"{self.endpoint.name}/{self.model} {told}"
+        writing, profile = self.writing, self.profile
+        return (
+            f"{self.endpoint.name}/{self.model} max_tokens={writing.max_tokens} "
+            f"temperature={f'{writing.temperature:g}' if profile.temperature else 'none'} "
+            f"seed={writing.seed if profile.seed else 'none'}{profile.told}"
+        )
+
+    def metered(self, meter: Meter) -> OpenAIWriter:
+        """The same writer with its calls counted, and stopped where the meter has no budget left."""
+        writer = copy.copy(self)
+        writer._meter = meter
+        return writer
 
     def write(self, conversations: Sequence[Conversation]) -> list[str | Unwritten]:
         """One text per conversation, in order, or why there is none.
@@ -92,26 +104,28 @@ class OpenAIWriter:
             concurrency=self._concurrency,
             retry=self._retry,
             useless=lambda conversation, reply: "" if reply.text.strip() or reply.withheld else "the answer is empty",
+            meter=self._meter,
+            pace=self._pace,
         )
         self._check(asked)
         return [self._text(asked.outcomes[each]) for each in conversations]
 
     def _body(self, conversation: Conversation) -> dict[str, Any]:
         writing = self.writing
-        body: dict[str, Any] = {
-            "model": self.model,
-            "messages": [{"role": each.role, "content": made_safe(each.text)} for each in conversation.messages],
-            "max_tokens": writing.max_tokens,
-        }
-        if writing.temperature is not None:
-            body["temperature"] = writing.temperature
-        if writing.seed is not None:
-            body["seed"] = writing.seed + conversation.draw
-        return body
+        return self.profile.shaped(
+            {
+                "model": self.model,
+                "messages": [{"role": each.role, "content": made_safe(each.text)} for each in conversation.messages],
+                "max_tokens": writing.max_tokens,
+                "temperature": writing.temperature,
+                "seed": writing.seed + conversation.draw,
+            }
+        )
 
     def _text(self, outcome: Reply | Failure) -> str | Unwritten:
         if isinstance(outcome, Failure):
-            return Unwritten(f"the endpoint gave no answer: {outcome.reason}")
+            cause = "" if outcome.kind == "budget" else "the endpoint gave no answer: "
+            return Unwritten(f"{cause}{outcome.reason}")
         text = without_thoughts(outcome.text)
         if outcome.withheld:
             return Unwritten(f"the endpoint withheld the answer: {outcome.withheld}", text)
@@ -121,9 +135,11 @@ class OpenAIWriter:
         return text or Unwritten("the answer is empty: a model that thinks first needs more max_tokens")
 
     def _check(self, asked: Asked[Conversation]) -> None:
-        if asked.stopped and not asked.fruitful:
-            key = f"the key ({self.endpoint.key_variable or 'Endpoint.key'})"
-            raise WriterError(
-                f"writer {self.model} at {self.endpoint.name}: {asked.stopped}: check {key}, the model's name and the "
-                f"address {self.endpoint.base_url}"
-            )
+        """Raises what concerns all conversations, if no text is lost by it."""
+        if asked.fruitful or not asked.stopped:
+            return
+        writer = f"writer {self.model} at {self.endpoint.name}: {asked.stopped}"
+        if any(isinstance(each, Failure) and each.kind == "budget" for each in asked.outcomes.values()):
+            raise WriterError(writer)
+        key = f"the key ({self.endpoint.key_variable or 'Endpoint.key'})"
+        raise WriterError(f"{writer}: check {key}, the model's name and the address {self.endpoint.base_url}")
