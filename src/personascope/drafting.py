@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -136,18 +137,27 @@ def read_json(text: str, keys: Sequence[str]) -> dict[str, Any]:
     Raises:
         FaultsError: if there is none, or its keys are others.
     """
-    start = text.find("{")
-    if start < 0:
-        raise FaultsError(["There is no JSON object in it."])
-    try:
-        table, _ = json.JSONDecoder(strict=False).raw_decode(text[start:])
-    except ValueError as problem:
-        raise FaultsError([f"It is not valid JSON ({problem})."]) from None
+    table = _object_in(text, keys)
     faults = [f'The key "{key}" is missing.' for key in keys if key not in table]
     faults += [f'There is a key "{key}" that nobody asked for.' for key in table if key not in keys]
     if faults:
         raise FaultsError(faults)
-    return dict(table)
+    return table
+
+
+def _object_in(text: str, keys: Sequence[str]) -> dict[str, Any]:
+    """The first JSON object with one of the keys; what a writer says before it may hold braces too."""
+    problems: list[str] = []
+    for brace in re.finditer(r"\{", text):
+        try:
+            table, _ = json.JSONDecoder(strict=False).raw_decode(text, brace.start())
+        except (ValueError, RecursionError) as problem:
+            problems.append(str(problem))
+            continue
+        if isinstance(table, dict) and set(keys) & set(table):
+            return table
+    wanted = f"There is no JSON object with the keys {', '.join(keys)} in it"
+    raise FaultsError([f"{wanted} ({problems[0]})." if problems else f"{wanted}."])
 
 
 def texts_in(value: Any, what: str, count: int, faults: list[str]) -> tuple[str, ...]:

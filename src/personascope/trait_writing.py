@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +100,7 @@ def faults_of(table: Mapping[str, Any]) -> Iterator[str]:
     """
     for finding in check_table(table):
         if finding.rule not in ("counts", "lengths"):
-            yield f"{finding}".replace("extraction ", "question ") + "."
+            yield re.sub(r"\bextraction (?=\d)", "question ", f"{finding}.")
 
 
 def _read(text: str, name: str) -> tuple[tuple[Contrast, ...], tuple[str, ...], Rubric]:

@@ -94,7 +94,7 @@ def test_after_the_third_try_the_failure_is_one_line_and_every_draft_is_kept() -
     for number, draft in enumerate(drafts, 1):
         assert f"try {number}. What is wrong with it:" in caught.value.drafts
         assert draft in caught.value.drafts, f"draft {number} is lost"
-    assert "There is no JSON object in it." in caught.value.drafts
+    assert "There is no JSON object with the keys contrasts, questions, rubric in it." in caught.value.drafts
 
 
 def with_question(place: int, text: str) -> Callable[[Draft], None]:
@@ -151,10 +151,16 @@ def test_what_is_wrong_with_a_draft_is_sent_back_word_for_word(damage: Callable[
 
 @pytest.mark.parametrize(
     "around",
-    ["{}", "```json\n{}\n```", "Here it is:\n\n{}\n\nI hope that helps {{you}}.", "\ufeff{}"],
+    [
+        "DRAFT",
+        "```json\nDRAFT\n```",
+        "Here it is:\n\nDRAFT\n\nI hope that helps {you}.",
+        "\ufeffDRAFT",
+        'I {think} of {} and {"a": 1} first: DRAFT',
+    ],
 )
 def test_what_stands_around_the_object_does_not_matter(around: str) -> None:
-    said = around.replace("{}", as_text(a_draft()), 1)
+    said = around.replace("DRAFT", as_text(a_draft()))
     assert write_trait("cautious", CAUTIOUS, writer=ScriptedWriter([said])).provenance.tries == 1
 
 
@@ -281,7 +287,7 @@ def test_a_long_list_of_faults_is_told_in_part() -> None:
     assert "fault 39." in caught.value.drafts, "people see them all"
 
 
-@pytest.mark.parametrize("text", ["", "[]", '"contrasts"', "{'a': 1}", '{"a": 1', '{"a": }'])
+@pytest.mark.parametrize("text", ["", "[]", '"contrasts"', "{'a': 1}", '{"a": 1', '{"a": }', '{"a":' * 3000])
 def test_what_is_no_json_object_is_said_to_be_none(text: str) -> None:
     with pytest.raises(FaultsError, match="JSON"):
         read_json(text, ("a",))

@@ -7,6 +7,7 @@ replies of the examples are written.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping, Sequence
 
 from personascope.drafting import Assignment, FaultsError, Instructions, filled, read_json, write_all
@@ -62,7 +63,10 @@ def _read_scenes(text: str, count: int, name: str, taken: Sequence[str]) -> list
     lines, faults = [each["line"] for each in plain], []
     pairs = [{pole: each[pole] for pole in keys[1:]} for each in plain]
     draft = {"name": name, "form": "", "contrasts": pairs, "extraction_questions": lines}
-    faults += [fault.replace("question ", "line ").replace("contrast ", "scene ") for fault in faults_of(draft)]
+    called = {"question": "line", "contrast": "scene"}
+    faults += [
+        re.sub(r"\b(question|contrast) (?=\d)", lambda at: f"{called[at[1]]} ", each) for each in faults_of(draft)
+    ]
     for one, other, _ in near_duplicates([*taken, *lines], alike=_TOO_CLOSE):
         if one < len(taken) <= other:
             faults.append(f"Line {other - len(taken) + 1} is about a matter that is taken: '{taken[one]}'.")
