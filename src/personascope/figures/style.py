@@ -169,8 +169,11 @@ def tokens(count: float) -> str:
     return f"{count:.0f}"
 
 
-def save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, *paths: Path) -> None:
     """Writes the figure without a date, so that the same figure is the same file, and closes it."""
-    dates = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}
-    figure.savefig(path, metadata=dates)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out once: another time would move things by a hair
+    for path in paths:
+        dates = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}
+        figure.savefig(path, metadata=dates)
     plt.close(figure)

@@ -47,7 +47,7 @@ def _write(piece: Piece, folder: Path, made: Callable[[Path], None]) -> None:
         draft.replace(folder / name)
         made(folder / name)
     if piece.figure is not None:
-        for kind in ("png", "pdf"):
-            # Drawn anew for each kind: laying a figure out twice moves things by a hair.
-            save(piece.figure(), folder / f"{piece.name}.{kind}")
-            made(folder / f"{piece.name}.{kind}")
+        pictures = [folder / f"{piece.name}.{kind}" for kind in ("png", "pdf")]
+        save(piece.figure(), *pictures)
+        for picture in pictures:
+            made(picture)
