@@ -15,7 +15,7 @@ import pytest
 import naive_statistics as naive
 import published_world as world_of
 from personascope.interop.published import open_published
-from personascope.published.agreement import GROUPS, LIMITS
+from personascope.published.agreement import GROUPS, LIMITS, agreement
 from personascope.published.check import FILE, ROW, Check, check, constant_columns
 from personascope.published.corrections import families
 from personascope.published.reasons import contradictions
@@ -64,11 +64,12 @@ def edit(
     """Changes the rows of a results file; ``more`` are new columns."""
     with world.path(file).open(newline="", encoding="utf-8") as opened:
         rows = list(csv.DictReader(opened))
+    header = [*rows[0], *more]
     for name in more:
         for row in rows:
             row[name] = ""
     change(rows)
-    write_csv(world.path(file), list(rows[0]), [list(row.values()) for row in rows])
+    write_csv(world.path(file), header, [list(row.values()) for row in rows])
 
 
 # Verdicts.
@@ -183,6 +184,27 @@ def test_controls_without_answers_are_checked_against_themselves(world: World, c
     assert "no multiple of 2^-20" in again["detail"].iloc[1]
 
 
+def test_controls_whose_answers_are_published_are_recomputed(world: World, changed: World, checked: Check) -> None:
+    name = column(TRAITS[0])
+    plain, steered = (world_of.draw(world, world_of.ids_of(name), level=level, draws=2) for level in (10, 20))
+    files = ["data/model_responses/eval/made/baseline_made.csv", "data/model_responses/eval/made/steer_made.csv"]
+    for file, answers in zip(files, (plain, steered), strict=True):
+        world_of.write_answers(changed, file, name, answers)
+    found = changed.statistics(plain, steered)
+
+    def publish(rows: list[dict[str, str]]) -> None:
+        for row in rows[:2]:
+            row.update({"baseline_csv": files[0], "output_csv": files[1]})
+            row.update({each: str(found[each]) for each in row if each in found})
+            row["trait_primary_p_two_sided"] = str(found["trait_sign_flip_p_two_sided"])
+        rows[1]["delta_trait_mean"] = "55.5"
+
+    edit(changed, checked.controls["file"].iloc[0], publish)
+    again = check(open_published(changed.root)).controls
+    assert again["verdict"].tolist()[:2] == ["reproduced", "not reproduced"], again["detail"].tolist()[:2]
+    assert again["reason"].value_counts()["raw absent, consistent"] == 16
+
+
 # What else may be wrong with a results file.
 
 
@@ -215,6 +237,21 @@ def test_the_limit_lies_where_it_is_said_to(changed: World, digits: float) -> No
     edit(changed, TRANSFER, shift)
     row = row_of(check(open_published(changed.root)), TRANSFER, 1)
     assert (row["verdict"] == "reproduced") == (digits <= LIMITS["descriptives"])
+
+
+def test_a_p_value_may_be_off_by_its_last_digit_alone(changed: World) -> None:
+    def spoil(rows: list[dict[str, str]]) -> None:
+        for row, name in zip(rows, ("trait_sign_flip_p_greater", "trait_sign_test_p_two_sided"), strict=False):
+            row[name] = repr(float(row[name]) + 1e-13)
+
+    edit(changed, TRANSFER, spoil)
+    verdicts = check(open_published(changed.root)).rows.set_index(["file", "row"])["verdict"]
+    assert [verdicts[TRANSFER, row] for row in (1, 2, 3)] == ["not reproduced", "not reproduced", "reproduced"]
+
+
+def test_a_number_that_cannot_be_recomputed_agrees_with_nothing() -> None:
+    found = agreement({"delta_trait_mean": 1.0, "output_rows": 3}, {"delta_trait_mean": math.nan, "output_rows": 3})
+    assert found.bad == ("delta_trait_mean",)
 
 
 def test_a_baseline_written_over_with_another_trait_is_told_as_such(changed: World) -> None:
@@ -328,6 +365,13 @@ def test_a_results_file_that_cannot_be_read_is_in_the_summary_with_its_reason(ch
     assert (lost["rows"], lost["reasons"]) == (0, {"file unreadable": 0})
     assert len(done.rows) == len(checked.rows) - 11
     assert "row 11 has" in done.problems[0].reason
+
+
+def test_a_results_file_without_rows_is_in_the_summary(checked: Check, changed: World) -> None:
+    edit(changed, BOASTFUL, list.clear)
+    files = check(open_published(changed.root)).files.set_index("file")
+    assert set(files.index) == set(checked.files["file"]), "a file that holds nothing is still a file"
+    assert (files.loc[BOASTFUL, "rows"], files.loc[BOASTFUL, "reasons"]) == (0, {"no rows": 0})
 
 
 def test_a_results_file_without_a_path_column_says_so_in_every_row(changed: World) -> None:

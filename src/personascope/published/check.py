@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from personascope.identity import canonical
 from personascope.interop.published import Problem, Published, ResultsFile, is_results
 from personascope.published.agreement import GROUPS
 from personascope.published.corrections import ENDING, FAMILY, families
@@ -30,8 +31,8 @@ FILE = [
     "file", "run", "kind", "rows", "reproduced", "partly_checked", "not_reproduced", *GROUPS, "corrections",
     "families", "reasons",
 ]  # fmt: skip
-"""The columns of checked files: counts of rows, the greatest differences over rows that are reproduced, the families
-that p-values were corrected for, and how many rows there are for each reason."""
+"""The columns of checked files: counts of rows, the greatest differences over rows that are reproduced or agree as far
+as they were checked, the families that p-values were corrected for, and how many rows there are for each reason."""
 
 FEWEST_ALIKE = 3
 INHERITED = {
@@ -61,11 +62,10 @@ class Check:
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain values, absent numbers as ``None``."""
-        frames = {name: getattr(self, name) for name in ("files", "rows", "pools", "controls", "combined")}
-        return {
-            **{name: [_plain(each) for each in frame.to_dict("records")] for name, frame in frames.items()},
-            "problems": [vars(problem) for problem in self.problems],
-        }
+        names = ("files", "rows", "pools", "controls", "combined")
+        told: dict[str, Any] = {name: getattr(self, name).to_dict("records") for name in names}
+        plain: dict[str, Any] = canonical({**told, "problems": self.problems})
+        return plain
 
 
 def check(study: Published) -> Check:
@@ -73,7 +73,8 @@ def check(study: Published) -> Check:
     rows: list[dict[str, Any]] = []
     statistics: list[dict[str, Any]] = []
     pools: list[dict[str, Any]] = []
-    for results in (*study.results(), *study.other_results()):
+    tables = (*study.results(), *study.other_results())
+    for results in tables:
         for verdict, published, family in _judged(study, results):
             place = {"file": results.file, "row": published["row"]}
             rows.append({**_about(results, published), **_told(verdict), **family})
@@ -83,10 +84,10 @@ def check(study: Published) -> Check:
     checked = pd.DataFrame(rows, columns=ROW)
     return Check(
         rows=checked,
-        files=_by_file(checked, study.problems),
+        files=_by_file(tables, checked, study.problems),
         statistics=pd.DataFrame(statistics),
         pools=pd.DataFrame(pools),
-        controls=_controls(study.controls()),
+        controls=_controls(study),
         combined=_combined(study),
         problems=tuple(study.problems),
     )
@@ -142,21 +143,20 @@ def _told(verdict: RowVerdict) -> dict[str, Any]:
     return {**said, **{group: verdict.differences.get(group, math.nan) for group in GROUPS}}
 
 
-def _by_file(rows: pd.DataFrame, problems: Sequence[Problem]) -> pd.DataFrame:
-    """One row per results file; the greatest differences are those of the rows that are reproduced.
-
-    A results file that could not be read has no rows, and its reason is there all the same.
-    """
+def _by_file(tables: Sequence[ResultsFile], rows: pd.DataFrame, problems: Sequence[Problem]) -> pd.DataFrame:
+    """One row per results file, also of one that has no rows or could not be read, with that for its reason."""
     table: list[list[Any]] = []
-    for (file, run, kind), members in rows.groupby(["file", "run", "kind"], sort=False):
+    for each in tables:
+        members = rows[rows["file"] == each.file]
         counts = {name: int((members["verdict"] == name).sum()) for name in (REPRODUCED, PARTLY, NOT)}
         good = members[members["verdict"] != NOT]
-        reasons = members.loc[members["reason"] != "", "reason"].value_counts(sort=False)
+        reasons = members.loc[members["reason"] != "", "reason"].value_counts(sort=False).to_dict()
         numbers = members["family"].dropna().astype(int).value_counts(sort=False)
         worst = [good[group].max() for group in (*GROUPS, "corrections")]
-        table.append([file, run, kind, len(members), *counts.values(), *worst, numbers.to_dict(), reasons.to_dict()])
+        about = [each.file, each.run, each.kind, len(members), *counts.values()]
+        table.append([*about, *worst, numbers.to_dict(), reasons if len(members) else {"no rows": 0}])
     for file in dict.fromkeys(problem.file for problem in problems):
-        if is_results(file) and file not in set(rows["file"]):
+        if is_results(file) and file not in {each.file for each in tables}:
             run = file.split("/")[-2]
             table.append([file, run, "", 0, 0, 0, 0, *[math.nan] * (len(GROUPS) + 1), {}, {"file unreadable": 0}])
     return pd.DataFrame(table, columns=FILE)
@@ -172,35 +172,30 @@ def _combined(study: Published) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[name for name in ROW if name not in FAMILY])
 
 
-def _controls(tables: Sequence[ResultsFile]) -> pd.DataFrame:
-    """Every row of the control tables against itself: their answers were not published (tracing study §2.3)."""
-    columns = ["file", "run", "model", "row", "trait", "revision", "mode", "seed", "verdict", "reason", "detail"]
+def _controls(study: Published) -> pd.DataFrame:
+    """Every row of the control tables."""
+    about = ["row", "trait", "revision", "mode", "seed"]
     rows = []
-    for results in tables:
-        for named in map(_named, results.rows.to_dict("records")):
-            named["trait_primary_p_two_sided"] = named.get("trait_primary_p_two_sided", math.nan)
-            wrong = contradictions(named)
-            answers = [str(named.get(name, "")) for name in ("baseline_csv", "output_csv")]
-            detail = f"{answers[1] or 'its output'} is not in the published data; " + (
-                wrong[0] if wrong else "differences and p-values are consistent in themselves"
-            )
-            about = [named.get(name, "") for name in ("row", "trait", "revision", "mode", "seed")]
-            rows.append([results.file, results.run, results.model, *about, NOT, "raw absent, contradictory" if wrong
-                         else "raw absent, consistent", detail])  # fmt: skip
-    return pd.DataFrame(rows, columns=columns)
+    for results in study.controls():
+        for row in map(_named, results.rows.to_dict("records")):
+            verdict = _judged_control(study, row)
+            named = {name: row.get(name, "") for name in about}
+            place = {"file": results.file, "run": results.run, "model": results.model}
+            rows.append({**place, **named, **_told(verdict)})
+    return pd.DataFrame(rows, columns=["file", "run", "model", *about, "verdict", "reason", "detail"])
+
+
+def _judged_control(study: Published, row: dict[str, Any]) -> RowVerdict:
+    """A control against its answers, or against itself: the study did not publish them (tracing study §2.3)."""
+    answers = {f"{side}_path": str(row.get(f"{side}_csv", "")) for side in ("output", "baseline")}
+    absent = [file or "its output" for file in answers.values() if not study.has(file)]
+    if not absent:
+        return judge_row(study, {**row, **answers})
+    wrong = contradictions(row)
+    told = wrong[0] if wrong else "differences and p-values are consistent in themselves"
+    reason = f"raw absent, {'contradictory' if wrong else 'consistent'}"
+    return RowVerdict(NOT, reason, f"{absent[0]} is not in the published data; {told}")
 
 
 def _named(row: dict[Any, Any]) -> dict[str, Any]:
     return {str(name): value for name, value in row.items()}
-
-
-def _plain(row: dict[Any, Any]) -> dict[str, Any]:
-    return {str(name): _value(each) for name, each in row.items()}
-
-
-def _value(each: Any) -> Any:
-    if isinstance(each, dict):
-        return {str(name): _value(value) for name, value in each.items()}
-    if isinstance(each, float) and not math.isfinite(each):
-        return None
-    return each.item() if hasattr(each, "item") else each
