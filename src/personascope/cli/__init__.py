@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from personascope.cli import lab, models, published, studies, terminal, traits
+from personascope.cli import judges, lab, models, published, studies, terminal, traits
 
 app = typer.Typer(
     help="Persona vectors: extract them, steer with them, and trace them through training.",
@@ -33,6 +33,7 @@ for verb in (
 app.command("import")(published.import_published)
 app.add_typer(published.app, name="published")
 app.add_typer(traits.app, name="trait")
+app.add_typer(judges.app, name="judge")
 app.add_typer(lab.app, name="lab")
 
 
