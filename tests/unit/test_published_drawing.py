@@ -19,9 +19,6 @@ from personascope.published.frames import ways_frame
 from personascope.published.pieces import PARTS, pieces_of
 from published_world import MODEL, REVISIONS, TARGETS, TRAITS, World, baseline_file, build, results_file, steered_file
 
-# The world's vectors have as many directions as there are of them, which scikit-learn takes for a table of distances.
-pytestmark = pytest.mark.filterwarnings("ignore:The provided input is a square matrix:UserWarning")
-
 FIGURES = {
     "emergence", "transfer_by_trait", "transfer_by_target", "transfer_binned", "transfer_pairs", "controls",
     "cosine_trajectory", "norms", "cosines_of_milestones", "cosines_of_traits", "paths", "facets", "discourse",
