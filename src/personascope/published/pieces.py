@@ -147,9 +147,13 @@ def _transfer(shared: Shared) -> Iterator[Piece]:
         bins = bins.assign(order=order).sort_values(["curve", "order", "bin_place"], kind="stable")
         bins = bins.drop(columns="order").reset_index(drop=True)
         yield Piece("transfer_binned", {"transfer_binned": bins}, partial(transfer_bins, bins))
+    else:
+        shared.notes.append("no means over stretches of training: how many tokens were seen is not known")
     pairs = target_pairs(drawn, by=("curve",))
     if len(pairs):
         yield Piece("transfer_pairs", {"transfer_pairs": pairs}, partial(transfer_pairs, pairs))
+    else:
+        shared.notes.append("no pairs of targets: no vector was steered on two")
 
 
 def _controls(shared: Shared) -> Iterator[Piece]:
