@@ -1,7 +1,8 @@
-"""TOML files into frozen values, and texts into new files.
+"""TOML files into frozen values, and texts into files.
 
-Owns: reading a trait, lineage or study file into its dataclass, and :func:`write_new`. The one law: an unknown key is
-an error that names the nearest known one, and every problem of a file is reported in one line with the file's name.
+Owns: reading a trait, lineage or study file into its dataclass, :func:`write_text` and :func:`write_new`. The one law:
+an unknown key is an error that names the nearest known one, and every problem of a file is reported in one line with
+the file's name.
 """
 
 from __future__ import annotations
@@ -38,6 +39,17 @@ def read_toml(path: Path, *, error: type[PersonascopeError]) -> dict[str, Any]:
         raise error(f"{path}: no such file; check the path, or give the name of a bundled one") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as problem:
         raise error(f"{path}: not a readable TOML file ({problem}); mend it and run again") from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text to a file, whole or not at all, with its newlines as they are; what was there is replaced."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    try:
+        draft.write_text(text, encoding="utf-8", newline="")
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def write_new(path: Path, text: str, *, error: type[PersonascopeError]) -> None:

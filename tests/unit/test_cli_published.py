@@ -52,6 +52,31 @@ def test_check_says_per_file_what_is_reproduced_and_why_the_rest_is_not(run, wor
     assert f"{sum(row['verdict'] == 'not reproduced' for row in verdicts.values())} not reproduced" in out
 
 
+def test_check_has_a_line_per_table_also_for_families_controls_and_rows_without_p_values(run, world):
+    _, out, _ = run("published", "check", world.root)
+    lines = [line for line in out.splitlines() if line.endswith("/combined_significance.csv:")]
+    assert len(lines) == 3
+    assert "10 of 10 rows are corrected for 5 tests, the rows of its target" in out
+    combined = [line for line in out.splitlines() if "gloomy_diagonal_v1/combined.csv" in line]
+    assert len(combined) == 1, "one line tells of a table without p-values"
+    assert "1 partly checked (1 no vector)" in combined[0]
+    assert "18 not reproduced (18 raw absent, consistent)" in out
+
+
+def test_check_without_tables_says_that_there_is_nothing_to_recompute(run, world, tmp_path):
+    (world.root / "results").rename(tmp_path / "moved")
+    code, out, _ = run("published", "check", world.root)
+    assert code == 0
+    assert "no table with p-values" in out
+
+
+def test_a_name_with_brackets_is_printed_as_it_is(run, world):
+    folder = world.root / "results/Apertus-8B-2509/checkpoint_grid/gloomy_diagonal_v1"
+    folder.rename(folder.with_name("gloomy[bold]_v1"))
+    _, out, _ = run("published", "check", world.root)
+    assert "gloomy[bold]_v1/combined_significance.csv:" in out
+
+
 def test_audit_prints_each_finding_with_what_correcting_it_does(run, world, tmp_path):
     code, out, _ = run("published", "audit", world.root, "--json", tmp_path / "audit.json")
     said = json.loads((tmp_path / "audit.json").read_text(encoding="utf-8"))
@@ -75,8 +100,10 @@ def test_figures_are_drawn_with_the_frame_behind_each(run, world, tmp_path):
 
 
 def test_what_was_imported_is_shown_and_drawn_by_the_ordinary_verbs(run, world, tmp_path):
-    code, _, _ = run("import", world.root, "--store", tmp_path / "store")
+    code, out, _ = run("import", world.root, "--store", tmp_path / "store")
     assert code == 0
+    assert "62 files with 1,632 answers: 4,960 new records" in out
+    assert "ImportSummary" not in out, "a summary is sentences"
     _, out, _ = run("show", tmp_path / "store", "--json")
     shown = json.loads(out)
     assert shown["studies"], "an import keeps what can be drawn again"

@@ -14,20 +14,23 @@ from typing import Any
 
 from personascope.errors import PersonascopeError, VectorError
 
-STUDY_FILES = ("effects.csv", "answers.csv", "selection.csv", "emergence.tex", "emergence.png", "emergence.pdf")
+STUDY_FILES = (
+    "effects.csv", "answers.csv", "selection.csv", "curves.csv", "onset.csv", "emergence.tex", "emergence.png",
+    "emergence.pdf",
+)  # fmt: skip
 
 
-def check_file(path: Path) -> Path:
-    """The path, if a file can be written there.
+def check_file(path: Path, *, option: str = "--out") -> Path:
+    """The path, if a file can be written there; ``option`` is what it was given by.
 
     Raises:
         PersonascopeError: if it is a folder, lies in something that is none, or may not be written.
     """
     if path.is_dir():
-        raise PersonascopeError(f"{path} is to be written as a file and is a folder: give --out a file in it")
+        raise PersonascopeError(f"{path} is to be written as a file and is a folder: give {option} a file in it")
     if path.exists() and not os.access(path, os.W_OK):
-        raise PersonascopeError(f"{path} may not be written: give --out another file")
-    _check_place(path.parent, path)
+        raise PersonascopeError(f"{path} may not be written: give {option} another file")
+    _check_place(path.parent, path, option)
     return path
 
 
@@ -45,19 +48,22 @@ def check_vector_file(path: Path) -> Path:
     return check_file(path)
 
 
-def check_folder(path: Path, names: Sequence[str] = ()) -> Path:
+def check_folder(path: Path, names: Sequence[str] = (), *, option: str = "--out") -> Path:
     """The path, if a folder can be made and files of these names can be written there.
+
+    ``option`` is what it was given by.
 
     Raises:
         PersonascopeError: if it is a file or may not be written, or one of the names is that of a folder.
     """
     if path.exists() and not path.is_dir():
-        raise PersonascopeError(f"{path} is to be written as a folder and is a file: give --out another place")
-    _check_place(path, path)
+        raise PersonascopeError(f"{path} is to be written as a folder and is a file: give {option} another place")
+    _check_place(path, path, option)
     for name in names:
         if (path / name).is_dir():
             raise PersonascopeError(
-                f"{path / name} is to be written as a file and is a folder: move it away, or give --out another place"
+                f"{path / name} is to be written as a file and is a folder: "
+                f"move it away, or give {option} another place"
             )
     return path
 
@@ -71,18 +77,12 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
-
-
-def _check_place(folder: Path, path: Path) -> None:
+def _check_place(folder: Path, path: Path, option: str) -> None:
     """The nearest folder above that is there must be one, and let us write."""
     there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
     if not there.is_dir():
-        raise PersonascopeError(f"{path} cannot be written: {there} is a file, not a folder; give --out another place")
+        raise PersonascopeError(
+            f"{path} cannot be written: {there} is a file, not a folder; give {option} another place"
+        )
     if not os.access(there, os.W_OK | os.X_OK):
-        raise PersonascopeError(f"{path} cannot be written: you may not write in {there}; give --out another place")
+        raise PersonascopeError(f"{path} cannot be written: you may not write in {there}; give {option} another place")

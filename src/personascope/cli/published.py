@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 
 from personascope.cli import outputs, terminal
 from personascope.cli.options import STORE, Json, StoreFolder
+from personascope.files import write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,23 +39,17 @@ def check(folder: Folder, json_file: JsonFile = None) -> None:
     from personascope.published.check import check as check_study
 
     study = _opened(folder, json_file)
-    checked = check_study(study)
+    with _busy("recomputing"):
+        checked = check_study(study)
     _write_json(json_file, checked.to_json())
-    groups = ("counts", "descriptives", "paired", "sign_flip_p", "sign_test_p", "corrections")
-    for _, row in checked.files.iterrows():
-        terminal.out.print(f"[bold]{row['run']}[/bold] ({row['file']})", highlight=False, soft_wrap=True)
-        numbers = ", ".join(f"{name} {row[name]:.1e}" for name in groups if not math.isnan(row[name]))
-        terminal.out.print(
-            f"  {row['reproduced']} of {row['rows']} rows reproduced"
-            + (f", {row['partly_checked']} in part" if row["partly_checked"] else "")
-            + (f"; greatest differences: {numbers}" if numbers else ""),
-            highlight=False,
-            soft_wrap=True,
-        )
-        _show_reasons(checked.rows[checked.rows["file"] == row["file"]])
-    totals = checked.rows["verdict"].value_counts(sort=False)
-    terminal.out.print("in all: " + ", ".join(f"{count} {name}" for name, count in totals.items()), highlight=False)
-    _show_reasons(checked.controls)
+    for _, file in checked.files.iterrows():
+        _show_checked_file(file, checked.rows[checked.rows["file"] == file["file"]])
+    _show_in_brief("tables without p-values", checked.combined)
+    _show_in_brief("controls", checked.controls)
+    if len(checked.rows):
+        _line(f"in all, of {len(checked.rows)} rows with p-values: {_in_brief(checked.rows)}")
+    else:
+        _line("no table with p-values (combined_significance.csv) is there, so nothing could be recomputed")
     _show_problems(study)
 
 
@@ -61,15 +59,15 @@ def audit(folder: Folder, json_file: JsonFile = None) -> None:
     from personascope.published.audit import audit as audit_study
 
     study = _opened(folder, json_file)
-    found = audit_study(study)
+    with _busy("auditing"):
+        found = audit_study(study)
     _write_json(json_file, found.to_json())
     for row in found.rows().to_dict("records"):
-        head = f"[bold]{row['severity']}: {row['kind']}[/bold]"
-        terminal.out.print(f"{head} ({row['where']})", highlight=False, soft_wrap=True)
-        terminal.out.print(f"  {row['finding']}", highlight=False, markup=False, soft_wrap=True)
+        _line(f"{row['severity']}: {row['kind']}", f" ({row['where']})")
+        _line(f"  {row['finding']}")
         if row["correction"]:
-            terminal.out.print(f"  corrected: {row['correction']}", highlight=False, markup=False, soft_wrap=True)
-    terminal.out.print(f"{len(found.findings)} findings", highlight=False)
+            _line(f"  corrected: {row['correction']}")
+    _line(f"{len(found.findings)} findings")
     _show_problems(study)
 
 
@@ -85,14 +83,18 @@ def figures(
     study = _opened(folder, None)
     outputs.check_folder(out)
     made: list[Path] = []
-    notes = draw(study, out, made=made.append)
+
+    def told(path: Path) -> None:
+        made.append(path)
+        if not as_json:
+            _line(str(path))
+
+    with _busy("drawing"):
+        notes = draw(study, out, made=told)
     if as_json:
         terminal.print_json({"files": made, "notes": notes, "problems": [vars(each) for each in study.problems]})
         return
-    for path in made:
-        terminal.out.print(str(path), highlight=False, markup=False, soft_wrap=True)
-    for note in notes:
-        terminal.err.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+    _show_notes(notes)
     _show_problems(study)
 
 
@@ -104,12 +106,17 @@ def import_published(folder: Folder, store: StoreFolder = STORE, as_json: Json =
     from personascope.store import Store
 
     study = _opened(folder, None)
-    outputs.check_folder(store)
-    summary = import_study(study, Store(store))
+    outputs.check_folder(store, option="--store")
+    with _busy("importing"):
+        summary = import_study(study, Store(store))
     if as_json:
         terminal.print_json(asdict(summary))
         return
-    terminal.out.print(str(summary), highlight=False, markup=False, soft_wrap=True)
+    _line(f"{summary.files:,} files with {summary.rows:,} answers: {summary.new_records:,} new records in {store}")
+    norms = ", ".join(f"{count} {name}" for name, count in summary.norms.items())
+    _line(f"{summary.vectors} vectors" + (f" (residual norms: {norms})" if norms else ""))
+    _line(f"{len(summary.studies)} studies: {', '.join(summary.studies) or 'none, because no table says what was run'}")
+    _show_notes(summary.notes)
     _show_problems(study)
 
 
@@ -117,32 +124,81 @@ def _opened(folder: Path, json_file: Path | None) -> Published:
     from personascope.interop.published import open_published
 
     if json_file is not None:
-        outputs.check_file(json_file)
+        outputs.check_file(json_file, option="--json")
     return open_published(folder)
 
 
 def _write_json(path: Path | None, value: Any) -> None:
     if path is not None:
-        outputs.write_text(path, terminal.json_text(value))
+        write_text(path, terminal.json_text(value))
 
 
-def _show_reasons(rows: pd.DataFrame) -> None:
-    """How many rows there are for each reason, with the first one's detail."""
-    for reason, members in rows[rows["reason"] != ""].groupby("reason", sort=False):
-        detail = members["detail"].iloc[0]
-        more = "for example " if len(members) > 1 else ""
-        terminal.out.print(
-            f"  {len(members)} {reason}: {more}row {members['row'].iloc[0]}: {detail}",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
+def _busy(doing: str) -> AbstractContextManager[object]:
+    """A sign on a terminal that something runs; nothing is printed where standard error is no terminal."""
+    return terminal.err.status(doing)
+
+
+def _line(text: str, more: str = "") -> None:
+    """One line, as wide as it is: ``text`` is bold where ``more`` follows it."""
+    terminal.out.print(Text(text, style="bold" if more else "") + Text(more), highlight=False, soft_wrap=True)
+
+
+def _show_checked_file(file: pd.Series, rows: pd.DataFrame) -> None:
+    """What became of one results file: its rows, its families where they are not its own rows, and its reasons."""
+    from personascope.published.agreement import GROUPS
+    from personascope.published.check import INHERITED
+
+    _line(file["file"], ":")
+    if not len(rows):
+        _line(f"  {', '.join(file['reasons'])}")
+        return
+    held = [name for name in (*GROUPS, "corrections") if not math.isnan(file[name])]
+    numbers = ", ".join(f"{name.replace('_', ' ')} {file[name]:.2g}" for name in held)
+    part = f", {file['partly_checked']} in part" if file["partly_checked"] else ""
+    worst = f"; greatest differences: {numbers}" if numbers else ""
+    _line(f"  {file['reproduced']} of {len(rows)} rows reproduced{part}{worst}")
+    others = rows[rows["family_is"].isin(INHERITED)]
+    for (number, whose), members in others.groupby(["family", "family_is"], sort=False):
+        _line(f"  {len(members)} of {len(rows)} rows are corrected for {number:.0f} tests, {INHERITED[str(whose)]}")
+    for reason, members in rows[~rows["reason"].isin(["", "inherited correction"])].groupby("reason", sort=False):
+        first = "for example " if len(members) > 1 else ""
+        _line(f"  {len(members)} {reason}: {first}row {members['row'].iloc[0]}: {members['detail'].iloc[0]}")
+
+
+def _show_in_brief(title: str, rows: pd.DataFrame) -> None:
+    """One line per file for tables without p-values to recompute."""
+    if len(rows):
+        _line(title, ":")
+    for file, members in rows.groupby("file", sort=False):
+        _line(f"  {file}: {_in_brief(members)}")
+
+
+def _in_brief(rows: pd.DataFrame) -> str:
+    """How many rows got each verdict, and for which reasons."""
+    from personascope.published.verdicts import NOT, PARTLY, REPRODUCED
+
+    told = []
+    for verdict in (REPRODUCED, PARTLY, NOT):
+        mine = rows.loc[rows["verdict"] == verdict, "reason"]
+        reasons = mine[mine != ""].value_counts(sort=False)
+        why = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+        told += [f"{len(mine)} {verdict}" + (f" ({why})" if why else "")] if len(mine) else []
+    return "; ".join(told)
+
+
+def _show_notes(notes: Sequence[str]) -> None:
+    _show_some([f"note: {note}" for note in notes], "notes")
 
 
 def _show_problems(study: Published) -> None:
-    """The files that could not be read: how many, and why the first few could not."""
-    for problem in study.problems[:_SHOWN]:
-        reason = problem.reason.removeprefix(f"{problem.file}: ")
-        terminal.err.print(f"{problem.file}: {reason}", highlight=False, markup=False, soft_wrap=True)
-    if (more := len(study.problems) - _SHOWN) > 0:
-        terminal.err.print(f"and {more} more files (--json names them all)", highlight=False, markup=False)
+    """The files that could not be read, and why."""
+    told = [f"{each.file}: {each.reason.removeprefix(f'{each.file}: ')}" for each in study.problems]
+    _show_some(told, "files")
+
+
+def _show_some(lines: Sequence[str], what: str) -> None:
+    """The first few lines on standard error, and how many more there are."""
+    for line in lines[:_SHOWN]:
+        terminal.err.print(line, highlight=False, markup=False, soft_wrap=True)
+    if (more := len(lines) - _SHOWN) > 0:
+        terminal.err.print(f"and {more} more {what} (--json names them all)", highlight=False, markup=False)

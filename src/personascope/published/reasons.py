@@ -35,11 +35,7 @@ def explain(
             f"{flat[0]} is {row[flat[0]]:g} in every row of the file, and {found.statistics[flat[0]]:.3g} from the "
             "answers: the p-values of this file were not computed"
         )
-    # Paired numbers of one side are over the questions of both, so they tell of a side only if nothing else does.
     beyond = {side: [name for name in found.bad if name.startswith(f"{side}_")] for side in ("baseline", "output")}
-    if not any(beyond.values()):
-        endings = {"baseline": "_question_mean_baseline", "output": "_question_mean_steered"}
-        beyond = {side: [name for name in found.bad if name.endswith(end)] for side, end in endings.items()}
     changed = [side for side, names in beyond.items() if names]
     if changed:
         told = [overwritten(row, found.statistics, side, beyond[side], sides[side]) for side in changed]
