@@ -17,6 +17,9 @@ if TYPE_CHECKING:  # what the names are, for type checkers and editors; a test h
     from personascope.analysis.effects import question_effects as question_effects
     from personascope.analysis.frames import answer_rows as answer_rows
     from personascope.analysis.significance import sign_flip as sign_flip
+    from personascope.annotating import annotate as annotate
+    from personascope.annotating import facet_agreement as facet_agreement
+    from personascope.annotating import facet_rates as facet_rates
     from personascope.engines.opening import Opener as Opener
     from personascope.engines.opening import open_engine as open_engine
     from personascope.engines.opening import open_lineage as open_lineage
@@ -25,6 +28,8 @@ if TYPE_CHECKING:  # what the names are, for type checkers and editors; a test h
     from personascope.extract import extract as extract
     from personascope.extract import random_direction as random_direction
     from personascope.extract import shuffled_labels as shuffled_labels
+    from personascope.facets import FacetSet as FacetSet
+    from personascope.facets import load_facets as load_facets
     from personascope.figures.emergence import emergence as emergence
     from personascope.judges.opening import open_judge as open_judge
     from personascope.lineages import Checkpoint as Checkpoint
@@ -78,6 +83,7 @@ __version__ = "0.1.0"
 _PLACES = {
     "personascope.errors": ["PersonascopeError"],
     "personascope.traits": ["Trait", "Contrast", "Rubric", "Prompt", "load_trait", "save_trait"],
+    "personascope.facets": ["FacetSet", "load_facets"],
     "personascope.lineages": ["Checkpoint", "Milestone", "Lineage", "load_lineage"],
     "personascope.records": ["Sampling", "Edit", "Request", "Response", "Case", "Verdict", "Answer", "Bar"],
     "personascope.vectors": ["PersonaVector", "NoVector", "Steering", "load_vector"],
@@ -95,6 +101,7 @@ _PLACES = {
     "personascope.trace": ["Subject", "OperatingPoint", "Effect", "Absence", "trace", "paired_effect"],
     "personascope.studies": ["Study", "load_study", "run_study"],
     "personascope.plans": ["plan_study"],
+    "personascope.annotating": ["annotate", "facet_rates", "facet_agreement"],
     "personascope.analysis.frames": ["answer_rows"],
     "personascope.analysis.effects": ["question_effects", "effects", "curves", "growth"],
     "personascope.analysis.significance": ["sign_flip"],
