@@ -7,7 +7,6 @@ again from the store alone.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -16,12 +15,12 @@ from typing import Any
 
 import pandas as pd
 
-from personascope.analysis.effects import curves, effects
+from personascope.analysis.effects import SUBJECT, curves, effects
 from personascope.analysis.frames import answer_rows
 from personascope.engines import Engine
 from personascope.engines.opening import Opener, open_engine, open_lineage
 from personascope.errors import CheckpointError, StoreError
-from personascope.files import value_of
+from personascope.files import value_of, write_text
 from personascope.judges.opening import open_judge
 from personascope.lineages import Checkpoint, Lineage
 from personascope.published.imported import Imported
@@ -158,31 +157,45 @@ def drawable_again(store: Store, kept: Finished | Imported) -> Drawable:
 def write_results(
     result: StudyResult | Drawable, out: Path, *, made: Callable[[Path], None] = lambda path: None
 ) -> pd.DataFrame:
-    """Writes effects, answers, selections, vectors, the emergence figure and table; gives back the effects.
+    """Writes effects, answers, selections, onsets, vectors, the emergence figure, its curves and its table.
 
-    ``made`` is told of every file.
+    Gives back the effects. ``made`` is told of every file. In ``curves.csv`` each p-value is also corrected within its
+    curve; the figure fills its dots by Holm's.
     """
+    from personascope.analysis.onset import onset
     from personascope.figures.emergence import emergence
     from personascope.figures.style import save
     from personascope.figures.tables import emergence_table
 
-    out.mkdir(parents=True, exist_ok=True)
     drawn = drawable(result) if isinstance(result, StudyResult) else result
     summary = effects(drawn.answers)
-    _write_text(out / "effects.csv", summary.to_csv(index=False), made)
-    _write_text(out / "answers.csv", drawn.answers.to_csv(index=False), made)
+    curve, onsets = _corrected_curves(summary), onset(drawn.answers)
+    texts = {"effects.csv": summary.to_csv(index=False), "answers.csv": drawn.answers.to_csv(index=False)}
     if len(drawn.selections):
-        _write_text(out / "selection.csv", drawn.selections.to_csv(index=False), made)
-    curve = curves(summary)
-    _write_text(out / "emergence.tex", emergence_table(curve), made)
+        texts["selection.csv"] = drawn.selections.to_csv(index=False)
+    texts |= {"curves.csv": curve.to_csv(index=False), "onset.csv": onsets.to_csv(index=False)}
+    texts["emergence.tex"] = emergence_table(curve)
+    for name, text in texts.items():
+        write_text(out / name, text)
+        made(out / name)
     for kind in ("png", "pdf"):
-        save(emergence(curve), out / f"emergence.{kind}")
+        save(emergence(curve, p="p_holm", onsets=onsets), out / f"emergence.{kind}")
         made(out / f"emergence.{kind}")
     for name, vector in drawn.vectors.items():
         path = out / "vectors" / f"{name.replace('/', '_')}.safetensors"
         vector.save(path)
         made(path)
     return summary
+
+
+def _corrected_curves(summary: pd.DataFrame) -> pd.DataFrame:
+    """The curves with their p-values corrected, each within its own; an alias of a checkpoint is no further test."""
+    from personascope.analysis.corrections import CORRECTION, corrected
+    from personascope.analysis.transfer import without_aliases
+
+    points = summary[summary["chosen"].astype(bool) & (summary["direction"] == "extracted")]
+    tests = corrected(without_aliases(points, by=SUBJECT))
+    return curves(summary).merge(tests[[*SUBJECT, "place", *CORRECTION]], on=[*SUBJECT, "place"], how="left")
 
 
 def _subject_label(effect: Effect, result: StudyResult) -> str:
@@ -227,11 +240,3 @@ def selection_rows(result: StudyResult) -> pd.DataFrame:
             for cell in selection.cells
         ]
     )
-
-
-def _write_text(path: Path, text: str, made: Callable[[Path], None]) -> None:
-    """Writes a file whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
-    made(path)

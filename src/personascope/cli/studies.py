@@ -209,6 +209,7 @@ def _run(study: Study, out: Path, *, device: str | None, dtype: str | None, as_j
     """Runs a study in a folder and shows what it gave."""
     from personascope.analysis.effects import growth
     from personascope.analysis.frames import answer_rows
+    from personascope.analysis.onset import onset
     from personascope.engines.opening import open_lineage
     from personascope.plans import plan_study
     from personascope.results import run_in, unasked_verdicts, write_results
@@ -230,7 +231,9 @@ def _run(study: Study, out: Path, *, device: str | None, dtype: str | None, as_j
         return
     terminal.show_effects(summary, result)
     terminal.show_controls(summary)
-    terminal.show_growth(growth(answer_rows(result.outcomes)))
+    answers = answer_rows(result.outcomes)
+    terminal.show_growth(growth(answers))
+    terminal.show_onsets(onset(answers))
     if unasked := unasked_verdicts(result):
         terminal.err.print(f"{unasked} verdicts could not be had and count as unscored: run again to ask for them")
     terminal.out.print("wrote " + ", ".join(str(path) for path in made if path.parent == out), highlight=False)

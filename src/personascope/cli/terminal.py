@@ -219,6 +219,19 @@ def show_growth(growth: pd.DataFrame) -> None:
     out.print(table)
 
 
+def show_onsets(onsets: pd.DataFrame) -> None:
+    """From which milestone on each trait shows, with the interval over questions and the rule."""
+    if onsets.empty:
+        return
+    table = _table("onset: the milestone from which on the trait shows at every later one")
+    for name in ("trait", "onset", "95 % interval", "before it", "rule"):
+        table.add_column(name, overflow="fold")
+    for row in onsets.itertuples():
+        ends = f"{row.low_milestone or 'none'} to {row.high_milestone or 'none'}"
+        table.add_row(str(row.curve), str(row.milestone) or "none", ends, str(row.last_not_shown), str(row.rule))
+    out.print(table)
+
+
 def show_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A plain table; the texts of models are shown as they are, never as markup."""
     table = _table(title)
