@@ -78,6 +78,12 @@ def test_milestones_without_a_common_question_cannot_be_compared() -> None:
     assert on_common_questions(rows, by=["milestone"]).empty
 
 
+def test_questions_that_are_not_known_are_nothing_in_common() -> None:
+    rows = annotated([("early", "a", True), ("early", "b", True), ("late", "a", False), ("late", "c", True)])
+    unknown = rows.assign(question=rows["question"].where(rows["question"] == "a", None))
+    assert on_common_questions(unknown, by=["milestone"])["question"].tolist() == ["a", "a"]
+
+
 def test_questions_that_are_not_known_are_unknown_and_not_none() -> None:
     rows = annotated([("m", "q", True), ("m", "q", False)]).assign(question=None)
     found = rates(rows, ["shown"]).iloc[0]

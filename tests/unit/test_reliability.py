@@ -86,6 +86,10 @@ def test_items_that_look_alike_are_paired_in_order_and_used_once() -> None:
     pairs = sorted(zip(shared["score_first"], shared["score_second"], strict=True))
     assert pairs == [(1, 10), (2, 20), (3, 30)]
     assert list(shared.columns) == ["text", "score_first", "score_second"]
+    sided = same_items(one.assign(judge="a"), other, on=["text"])
+    assert list(sided.columns) == ["text", "score_first", "judge_first", "score_second"], (
+        "of which side, also if of one"
+    )
 
 
 def test_a_copied_verdict_is_no_second_one_and_neither_are_two_draws_in_one_file() -> None:

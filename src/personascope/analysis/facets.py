@@ -59,9 +59,9 @@ def rates(
 def on_common_questions(annotations: pd.DataFrame, *, by: Sequence[str], question: str = "question") -> pd.DataFrame:
     """The answers to those questions that every group has an answer to: what groups may be compared on.
 
-    Give the result to :func:`rates` with the same ``by``.
+    Answers to questions that are not known are left out. Give the result to :func:`rates` with the same ``by``.
     """
-    groups = [set(mine[question]) for _, mine in _groups(annotations, list(by))]
+    groups = [set(mine[question].dropna()) for _, mine in _groups(annotations, list(by))]
     common = set.intersection(*groups) if groups else set()
     return annotations[annotations[question].isin(common)]
 

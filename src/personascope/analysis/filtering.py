@@ -19,7 +19,7 @@ PAIR = [
     "negative_coherence", "fault", "kept",
 ]  # fmt: skip
 """Columns of pairs. Scores are 0 to 100, NaN where the judge gave none; ``fault`` is empty where the pair is kept.
-``same_question`` is false where the two sides answer different questions, which makes the pair none."""
+``same_question`` is false where the two sides answer different questions: a bar does not look at it, and keeps them."""
 
 COUNTS = [
     "positive_answers", "negative_answers", "asked", "kept", "questions", "questions_kept", "mismatched", *FAULTS,

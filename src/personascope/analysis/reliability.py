@@ -76,8 +76,12 @@ def same_items(first: pd.DataFrame, second: pd.DataFrame, *, on: Sequence[str]) 
     """
     keys = list(on)
     sides = [each.assign(_occurrence=each.groupby(keys, dropna=False).cumcount()) for each in (first, second)]
-    shared = sides[0].merge(sides[1], on=[*keys, "_occurrence"], suffixes=("_first", "_second"))
-    return shared.drop(columns="_occurrence")
+    on_both = [*keys, "_occurrence"]
+    one, other = (
+        side.rename(columns={name: f"{name}_{which}" for name in side.columns.difference(on_both)})
+        for side, which in zip(sides, ("first", "second"), strict=True)
+    )
+    return one.merge(other, on=on_both).drop(columns="_occurrence")
 
 
 def measured_twice(
