@@ -184,6 +184,38 @@ def test_norms_facets_annotations_rates_and_traits_are_read(study: Published) ->
     assert study.problems == []
 
 
+def test_a_flag_nobody_set_is_not_known_and_refused(damaged: Callable) -> None:
+    """Counted as a facet that was not shown it would lower the rate; a single column of flags is no list of labels."""
+    study, _ = damaged("damaged trait")
+    several, single = (each for each in study.files("results", ".csv") if "flags_checkpoints_step" in each)
+    for file, last in ((several, 2), (single, 1)):
+        header, rows = read_rows(study.path(file), file)
+        kept = [[*row[: len(row) - 2], *row[-2:][:last]] for row in rows]
+        kept[1][-1] = ""
+        world_of.write_csv(study.path(file), header[: len(kept[0])], kept)
+    held = {each.file for each in study.facets()}
+    assert not {several, single} & held
+    assert all("row 2 has a facet that is neither 0 nor 1" in each.reason for each in study.problems)
+
+
+@pytest.mark.parametrize(
+    ("name", "revision", "label"),
+    [
+        ("main_norms", "main", ""),
+        ("main_shared_norms", "main", "shared"),
+        ("main_gloomy_instruct", "main", "gloomy_instruct"),
+        ("step50000-tokens210B_shared_norms", "step50000-tokens210B", "shared"),
+        ("final_norms", "final", ""),
+    ],
+)
+def test_a_norm_file_names_its_revision_and_its_label(tmp_path: Path, name: str, revision: str, label: str) -> None:
+    file = f"results/M/activation_norms/{name}.csv"
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).write_text("layer,mean_l2,std_l2,count\n0,1.5,0.1,20\n", encoding="utf-8")
+    row = open_published(tmp_path).norms().iloc[0]
+    assert (row["revision"], row["label"], row["mean"]) == (revision, label, 1.5)
+
+
 def test_a_label_nobody_chose_in_one_file_is_a_column_of_it_all_the_same(damaged: Callable) -> None:
     study, _ = damaged("damaged trait")
     file = next(each for each in study.files("results", ".csv") if "roots" in each)
@@ -301,6 +333,12 @@ def test_a_lone_carriage_return_is_part_of_an_answer_quoted_or_not(tmp_path: Pat
     path = tmp_path / "f.csv"
     path.write_bytes(b'a,b\r\none\rline,"two\rlines"\r\n1,2\r\n')
     assert read_rows(path, "f.csv") == (["a", "b"], [["one\rline", "two\rlines"], ["1", "2"]])
+
+
+def test_a_long_answer_is_whole_and_no_damage(tmp_path: Path) -> None:
+    path = tmp_path / "f.csv"
+    path.write_text("a,b\n" + "x" * 300_000 + ",1\n", encoding="utf-8")
+    assert read_rows(path, "f.csv")[1] == [["x" * 300_000, "1"]]
 
 
 @pytest.mark.parametrize("cell", ["nan", "NaN", "inf", "-inf", "1_000", "1,5", "high", "0x10", "--1", "."])

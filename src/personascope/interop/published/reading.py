@@ -124,6 +124,7 @@ def _text_of(path: Path, file: str) -> str:
 
 def _parsed(text: str) -> list[list[str]]:
     """The cells. A carriage return alone is part of an answer, quoted or not, and never the end of a row."""
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # a long answer is whole: Python stops at 131,072
     if not re.search(r"\r(?!\n)", text):
         return list(csv.reader(io.StringIO(text, newline="\n"), strict=True))
     mark = next(chr(code) for code in range(0xE000, 0xF8FF) if chr(code) not in text)

@@ -121,8 +121,7 @@ def norms_in(root: Path, file: str) -> pd.DataFrame:
         if name not in rows:
             raise PublishedError(f"{file} has no column {name}: it is not an activation-norm file; fetch it again")
     parts = file.split("/")
-    revision, label = revision_of(parts[-1].removesuffix(".csv"))
-    label = "" if label == "norms" else label.removesuffix("_norms")
+    revision, label = revision_of(parts[-1].removesuffix(".csv").removesuffix("_norms"))
     frame = rows[list(wanted)].rename(columns=wanted)
     frame["layer"] = frame["layer"].astype("int64")
     return frame.assign(file=file, model=parts[1], revision=revision, label=label)[NORM]
@@ -143,12 +142,14 @@ def facet_file(root: Path, file: str) -> FacetFile:
     found = re.search(r"_((?:[A-Za-z0-9]+-)*step[^_]*|main)$", parts[-1].removesuffix(".csv"))
     about = (file, parts[1], parts[-1].removesuffix(".csv"), found[1] if found else "", "+".join(columns))
     places = [header.index(name) for name in columns]
-    if len(columns) == 1 and not all(row[places[0]] in ("0", "1") for row in cells):
+    values = {line[place] for line in cells for place in places}
+    if len(columns) == 1 and not values & {"0", "1"}:
         chosen = [labels_in(row[places[0]]) for row in cells]
         names = tuple(sorted({label for each in chosen for label in each}))
         return FacetFile(*about, answers.assign(**{n: [n in each for each in chosen] for n in names}), names, True)
     for row, line in enumerate(cells, start=1):
-        if not {line[place] for place in places} <= {"0", "1", ""}:
+        # An empty one is not known, and is not to be counted as a facet that was not shown.
+        if not {line[place] for place in places} <= {"0", "1"}:
             raise PublishedError(
                 f"{file}: row {row} has a facet that is neither 0 nor 1: mend the file or fetch it again"
             )
