@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from personascope.errors import PersonascopeError, PublishedError
+from personascope.analysis import filtering
+from personascope.errors import PersonascopeError, PublishedError, StudyError
 from personascope.interop.published import Published
 from personascope.interop.published.layout import VECTORS
 from personascope.published.import_rows import Source, judge_of, rows_of
+from personascope.records import Bar
 from personascope.store import Store
 from personascope.vectors import PairCounts, PersonaVector
 
@@ -100,8 +102,11 @@ def _pairs(study: Published, row: Mapping[str, Any], files: Mapping[str, str]) -
         positive, negative = study.answers(files["positive"]), study.answers(files["negative"])
     except (KeyError, PublishedError):
         return Pairs(_recorded(row, recorded))
-    bar = BAR if math.isnan(row["threshold"]) else float(row["threshold"])
-    pairs = filtered(positive, negative, bar=bar)
+    try:
+        pairs = filtered(positive, negative, bar=BAR if math.isnan(row["threshold"]) else float(row["threshold"]))
+    except StudyError as problem:
+        study.note(row["status_file"], str(problem))
+        return Pairs(_recorded(row, recorded))
     if recorded is None or recorded == pairs.counts.kept:
         return pairs
     name = row["file"] or row["status_file"]
@@ -117,25 +122,11 @@ def _recorded(row: Mapping[str, Any], kept: int | None) -> PairCounts:
 def filtered(positive: pd.DataFrame, negative: pd.DataFrame, *, bar: float = BAR) -> Pairs:
     """The published filter over two files of answers, row by row (tracing study §1.5), with the reasons in our words.
 
-    A pair is kept if the positive answer scores at least ``bar``, the negative one below ``100 - bar``, and both are at
-    least 50 coherent. An empty answer with such scores is kept: the published filter does not look at the text.
+    An empty answer that clears the bar is kept: the published filter does not look at the text.
     """
-    count = min(len(positive), len(negative))
-    high, low = (each["score"].to_numpy(dtype=float)[:count] for each in (positive, negative))
-    coherence = np.stack([each["coherence"].to_numpy(dtype=float)[:count] for each in (positive, negative)])
-    # In the order in which a bar is applied: the first that holds is the reason.
-    faults = {
-        "unscored": np.isnan(high) | np.isnan(low),
-        "positive_too_low": high < bar,
-        "negative_too_high": low >= 100 - bar,
-        "mute": np.isnan(coherence).any(axis=0),
-        "incoherent": (coherence < BAR).any(axis=0),
-    }
-    chosen = np.select(list(faults.values()), list(faults), default="")
-    reasons = Counter("unscored" if reason == "mute" else str(reason) for reason in chosen)
-    kept = np.flatnonzero(chosen == "")
-    counts = PairCounts(count, reasons.pop("", 0), **reasons)
-    return Pairs(counts, tuple((kept + 1).tolist()))
+    sides = (side[["score", "coherence"]] for side in (positive, negative))
+    found = filtering.pairs(*sides, bar=Bar(bar, BAR))
+    return Pairs(filtering.pair_counts(found), tuple((np.flatnonzero(found["kept"]) + 1).tolist()))
 
 
 def _keys(pairs: Pairs, sources: list[Source | None]) -> tuple[str, ...]:
