@@ -255,6 +255,7 @@ def test_controls_look_like_no_intervention(audited):
     strength = only(audited, controls.STRENGTH.name)
     assert strength.numbers["rows"] == int((wanted["coef"] != wanted["real_coef"]).sum()) == 90
     assert only(audited, controls.SEEDS.name).numbers["seeds"] == 3
+    assert only(audited, controls.ABSENT.name).numbers["rows"] == 204, "no answer of a control is published"
     far = only(audited, controls.BASELINE.name)
     cells = [each for each in far.details if each["errors"] > controls.FAR]
     assert {(each["run"].split("_")[0], each["revision"]) for each in cells} == {("evil", "main"), ("impolite", "main")}

@@ -122,10 +122,20 @@ def test_controls_at_another_strength_are_counted(world):
     assert [finding.numbers[name] for name in ("rows", "of", "without_a_point")] == [6, 18, 0]
 
 
-def test_three_seeds_are_few_directions_and_forty_are_not(world):
+def test_controls_whose_answers_are_not_there_are_counted_and_those_that_are_there_are_not(world):
+    there = world_of.baseline_file(TRAITS[0], REVISIONS[2])
+    edit(world, CONTROLS, lambda rows: [row.update(baseline_csv=there) for row in rows] and None)
+    edit(world, CONTROLS, lambda rows: [row.update(output_csv=there) for row in rows[:4]] and None)
+    finding = only(found(world, controls.find_controls), controls.ABSENT.name)
+    assert [finding.numbers[name] for name in ("rows", "of", "files")] == [14, 18, 14]
+    edit(world, CONTROLS, lambda rows: [row.update(output_csv=there) for row in rows] and None)
+    assert not of(found(world, controls.find_controls), controls.ABSENT.name)
+
+
+def test_three_seeds_are_few_directions_and_thirty_nine_are_not(world):
     finding = only(found(world, controls.find_controls), controls.SEEDS.name)
     assert [finding.numbers[name] for name in ("rows", "cells", "seeds", "per_milestone")] == [9, 9, 3, 3]
-    edit(world, CONTROLS, lambda rows: [{**row, "seed": str(n)} for row in rows for n in range(40)])
+    edit(world, CONTROLS, lambda rows: [{**row, "seed": str(n)} for row in rows for n in range(39)])
     assert not of(found(world, controls.find_controls), controls.SEEDS.name)
 
 

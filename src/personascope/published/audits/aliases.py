@@ -36,8 +36,8 @@ CEILING = Kind(
 )
 COPIED = Kind(
     "one set of answers in two files",
-    "{pairs} pairs of files held the same answers under two names ({which}): generated once, judged twice",
-    "the two are one measurement of the model, and only the judgement differs (by {distance} points an answer on "
+    "{pairs} pairs of files held the same answers under two names ({which}): they were generated once",
+    "the two are one measurement of the model, and only the judgements differ (by {distance} points an answer on "
     "average); what rests on both is not independent",
 )
 

@@ -18,7 +18,7 @@ from personascope.published.audits.findings import Finding, Kind, last, named, s
 
 INCOHERENT = Kind(
     "facets of incoherent answers",
-    "{incoherent} of {rows:,} annotated answers had a coherence below 50, up to {most:.0f} % of a file "
+    "{incoherent:,} of {rows:,} annotated answers had a coherence below 50, up to {most:.0f} % of a file "
     "({most_file}): they were chosen by the trait alone",
     "without them shares moved by up to {largest_move:.0f} percentage points ({moved_file})",
 )

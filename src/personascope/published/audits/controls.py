@@ -18,11 +18,12 @@ from personascope.published.audits.rows import ITSELF
 
 IDLE = Kind(
     "controls whose norm does not match",
-    "{rows} control rows looked like no intervention: their p-values were {uniform} (Kolmogorov-Smirnov "
-    "{ks_statistic:.3f}, p {ks_p:.2f}; {below} below 0.05), and {pushed} rows {at} changed coherence by "
-    "{moved:+.2f} where the vectors changed it by {real:+.1f}",
-    "they show that nothing happens when nothing is done; a control of matched norm would push with {matched} at "
-    "these milestones and has to be run, since neither the norms applied nor the directions are published",
+    "{pushed} control rows {at} changed coherence by {moved:+.2f} where the vectors changed it by {real:+.1f}, and "
+    "the p-values of all {rows} were {uniform} (Kolmogorov-Smirnov {ks_statistic:.3f}, p {ks_p:.2f}; {below} below "
+    "0.05): controls that push as hard as the vectors would hardly look so",
+    "they do not show that a direction of the vectors' norm does nothing: that would push with {matched} at these "
+    "milestones and has to be run; the norms applied and the directions are not published, so that their norm is "
+    "the cause can only be inferred",
 )
 STRENGTH = Kind(
     "controls at another strength than the curve",
@@ -32,9 +33,9 @@ STRENGTH = Kind(
 SEEDS = Kind(
     "few distinct control directions",
     "{rows} rows of random directions ({cells} of trait, checkpoint and seed) had {seeds} seeds ({which}), "
-    "{per_milestone} per milestone: a generator that knows the seed alone gave {seeds} directions in all",
-    "among {per_milestone} directions no effect can exceed more than {most:.0f} % of controls, so they have no "
-    "97.5th percentile; that needs at least 40 directions of matched norm per milestone",
+    "{per_milestone} per milestone: if the generator knew the seed alone, there were {seeds} directions in all",
+    "an effect of chance exceeds all of {per_milestone} directions {chance:.0f} % of the time, so they have no 97.5th "
+    "percentile; that needs at least 39 directions of matched norm per milestone",
 )
 BASELINE = Kind(
     "controls with another baseline than the curve",
@@ -45,11 +46,18 @@ BASELINE = Kind(
     "of {own:+.1f} (the vectors: {real:+.1f}), so a part of what the vectors seem to cost there may be the "
     "generation's; controls and curve need one baseline",
 )
+ABSENT = Kind(
+    "controls whose answers are not published",
+    "the answers behind {rows} of {of} control rows were not there ({files} files that the tables name)",
+    "none of their statistics can be computed again; the answers would have to be drawn again",
+)
 SHARE = 0.5
 """A control that changes coherence by less than this share of what the vectors change it by did not push as hard."""
 FAR = 4.0
 """Standard errors between two baselines of one checkpoint that sampling does not explain."""
 FEWEST = 10
+ENOUGH = 39
+"""Directions. An effect of chance is as likely to be any of 40 in order, so above 39 with a chance of 2.5 %."""
 
 _REAL = [
     "strength", "coherence_change", "baseline_mean", "baseline_coherence", "baseline_deviation", "baseline_rows",
@@ -71,11 +79,11 @@ def find_controls(evidence: Evidence) -> Iterator[Finding]:
     yield from _strength(rows)
     yield from _seeds(rows)
     yield from _baseline(rows)
+    yield from _absent(evidence, rows)
 
 
 def _beside(evidence: Evidence, results: ResultsFile) -> pd.DataFrame:
-    """The rows of a run of controls, each beside the point of the longest curve of its trait through the "
-    "checkpoint."""
+    """The rows of a run of controls, each beside its trait's point at that checkpoint on the longest curve."""
     rows = results.rows
     if not set(rows) >= _NEEDED or rows.empty:
         return pd.DataFrame()
@@ -91,7 +99,7 @@ def _beside(evidence: Evidence, results: ResultsFile) -> pd.DataFrame:
 
 
 def _idle(rows: pd.DataFrame) -> Iterator[Finding]:
-    """All controls together: do they look like no intervention at all?"""
+    """All controls together: did they push as hard as the vectors?"""
     known = rows[rows["p"].notna() & rows["real_coherence_change"].notna()]
     same = known[known["coef"] == known["real_strength"]]
     pushed = same if len(same) else known
@@ -154,14 +162,14 @@ def _seeds(rows: pd.DataFrame) -> Iterator[Finding]:
     if not seeds or cells <= len(seeds):
         return
     per = int(random.groupby(["trait", "revision"])["seed"].nunique().max())
-    if per >= 40:
+    if per >= ENOUGH:
         return
     numbers = {
         "rows": len(random),
         "cells": cells,
         "seeds": len(seeds),
         "per_milestone": per,
-        "most": 100 * per / (per + 1),
+        "chance": 100 / (per + 1),
     }
     words = {"which": named(f"{seed:g}" for seed in seeds)}
     yield SEEDS.found(random["file"].unique(), "number", numbers, words=words)
@@ -201,3 +209,15 @@ def _baseline(rows: pd.DataFrame) -> Iterator[Finding]:
         "elsewhere": span(near["apart"], "+.1f"),
     }
     yield BASELINE.found(far["file"].unique(), "conclusion", numbers, words=words, details=records(cells))
+
+
+def _absent(evidence: Evidence, rows: pd.DataFrame) -> Iterator[Finding]:
+    named = rows[[name for name in ("baseline_csv", "output_csv") if name in rows]].fillna("").astype(str)
+    lost = (named != "") & ~named.map(evidence.study.has).astype(bool)
+    mine = rows[lost.any(axis=1)]
+    if mine.empty:
+        return
+    files = sorted(set(named.to_numpy()[lost.to_numpy()]))
+    numbers = {"rows": len(mine), "of": len(rows), "files": len(files)}
+    details = [{"file": file} for file in files]
+    yield ABSENT.found(mine["file"], "number", numbers, details=details)

@@ -28,8 +28,8 @@ LOOSE = Kind(
     "by the whole bar the rates of these cells were {strict} % instead of {loose} %; {no_pair_left} had no pair left",
 )
 SIZES = Kind(
-    "vectors extracted from different numbers of answers",
-    "{vectors} vectors of {model} were extracted from other numbers of pairs than their trait's other milestones "
+    "extractions that asked for different numbers of pairs",
+    "{extractions} extractions from {model} asked for other numbers of pairs than their trait's other milestones "
     "({which} instead of {usual})",
     "compare shares of kept pairs and not their counts: {shares}",
 )
@@ -130,6 +130,6 @@ def _sizes(evidence: Evidence) -> Iterator[Finding]:
             "usual": span(usual[other["column"]], ".0f"),
             "shares": named(shares, 3),
         }
-        numbers = {"vectors": len(other), "least": other["asked"].min(), "greatest": other["asked"].max()}
+        numbers = {"extractions": len(other), "least": other["asked"].min(), "greatest": other["asked"].max()}
         details = records(other, ["revision", "column", "asked", "kept"])
         yield SIZES.found(other["positive"], "number", numbers, words=words, details=details)

@@ -75,8 +75,7 @@ def _sizes(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _strengths(evidence: Evidence) -> Iterator[Finding]:
-    """One trait, target and layer at several strengths, of which none covers the milestones they cover "
-    "together."""
+    """One trait, target and layer at several strengths, none of which covers all milestones they have together."""
     rows = evidence.results[evidence.results["p"].notna() & evidence.results["strength"].notna()]
     elsewhere = rows["evaluated"].where(rows["model"] == rows["source_model"], rows["model"])
     rows = rows.assign(target=elsewhere.mask(rows["steers_itself"].astype(bool), ITSELF))

@@ -99,8 +99,7 @@ def _family(evidence: Evidence, points: pd.DataFrame) -> Iterator[Finding]:
 
 
 def _of_table(results: ResultsFile, points: pd.DataFrame) -> dict[str, Any]:
-    """What a table corrected by, and what Holm over its curves changes; empty where the two families are the "
-    "same."""
+    """What a table corrected by, and what Holm over its curves changes; empty where both families are the same."""
     corrected = families(results.rows)
     known = corrected[corrected["family"].notna()]
     used, sizes = sorted(set(known["family"])), sorted(set(points["size"]))

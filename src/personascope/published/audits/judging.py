@@ -30,7 +30,7 @@ COHERENCE = Kind(
     "{redone_words}",
 )
 _AMONG_COHERENT = (
-    "among coherent answers alone ({kept_answers:.0%} of them) the mean effect of {redone} points went from "
+    "among coherent answers alone ({percent_kept:.0f} % of them) the mean effect of {redone} points went from "
     "{mean_effect:.1f} to {mean_effect_coherent:.1f}, and {significance_lost} lost p < 0.05; the selection is "
     "after the fact, so it is a bound and not an effect"
 )
@@ -90,7 +90,7 @@ def _incoherent(evidence: Evidence, points: pd.DataFrame) -> Finding:
         "most": -points["coherence_change"].min(),
         "below_50": int((points["steered_coherence"] < COHERENT).sum()),
         "redone": len(done),
-        "kept_answers": done["kept_answers"].mean(),
+        "percent_kept": 100 * done["kept_answers"].mean(),
         "mean_effect": done["effect"].mean(),
         "mean_effect_coherent": done["effect_coherent"].mean(),
         "significance_lost": gone,

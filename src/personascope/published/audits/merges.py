@@ -25,8 +25,7 @@ Composition = Mapping[str, int]
 def merges_of(
     rows: pd.DataFrame, files: Iterable[str], answers: Callable[[str], pd.DataFrame | None]
 ) -> dict[tuple[str, int], Composition]:
-    """The composition of every row that counts more answers than its steered file holds, where files explain "
-    "it."""
+    """The composition of every row that counts more answers than its steered file holds, where files explain it."""
     found = {}
     known = list(files)
     for row in records(rows, ["file", "row", "steered_file", "steered_rows", "steered_mean"]):

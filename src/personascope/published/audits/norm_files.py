@@ -25,8 +25,7 @@ TOLERANCE = 1e-9
 
 
 def find_norm_files(evidence: Evidence) -> Iterator[Finding]:
-    """Per model whose revisions have norm files that differ at the layers steered at (at all, where none is "
-    "known)."""
+    """Per model whose revisions have norm files that differ at the layers steered at (at any, where none is known)."""
     used = {int(layer) for layer in evidence.results["layer"].dropna()}
     for model, norms in evidence.study.norms().groupby("model"):
         mine = norms[norms["layer"].isin(used)] if used else norms

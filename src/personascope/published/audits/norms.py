@@ -67,8 +67,7 @@ def find_norms(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _beside(evidence: Evidence) -> pd.DataFrame:
-    """The results with the norms that the files they name have now at the row's layer; NaN where there is "
-    "none."""
+    """The results with the norms that the files they name have now at the row's layer; NaN where there is none."""
     rows = evidence.results.copy()
     for side in ("source", "target"):
         keys = zip(rows[f"{side}_norm_file"], rows["layer"], strict=True)
@@ -80,8 +79,7 @@ def _beside(evidence: Evidence) -> pd.DataFrame:
 
 
 def _stale(evidence: Evidence) -> Iterator[Finding]:
-    """One finding per table whose target norms differ, and one for all tables in which only the source norms "
-    "do."""
+    """One finding per table whose target norms differ, and one for all tables in which only the source norms do."""
     only_source = []
     for file, rows in _beside(evidence).groupby("file", sort=False):
         if rows["target_off"].any():
@@ -183,8 +181,7 @@ def _pooled(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _rival(evidence: Evidence) -> Iterator[Finding]:
-    """Tables that record different norms for the same steered answers: looked up afterwards, not kept from the "
-    "run."""
+    """Tables with different norms for the same steered answers: looked up afterwards, not kept from the run."""
     tested = _spread(evidence.results)
     if tested.empty:
         return

@@ -110,8 +110,7 @@ def _few(evidence: Evidence, vectors: pd.DataFrame) -> Iterator[Finding]:
 
 
 def _one(evidence: Evidence, row: dict[str, Any], curves: pd.DataFrame, final: str) -> dict[str, Any]:
-    """A vector of few pairs: what it rests on, how far it is from the last one, and what it did to its own "
-    "checkpoint."""
+    """A vector of few pairs: what it rests on, how near it is to the last one, and what it did to its checkpoint."""
     mine = curves[curves["source"] == row["revision"]]
     points = records(pd.concat([mine[mine["target"] == ITSELF], mine[mine["target"] != ITSELF]]))
     point = points[0] if points else {"layer": np.nan, "effect": np.nan, "p": np.nan}
