@@ -8,6 +8,7 @@ import sqlite3
 import pytest
 
 from personascope.cli import app, terminal
+from personascope.published.audits.findings import SEVERITIES
 from published_damage import damage
 from published_world import build
 
@@ -83,7 +84,10 @@ def test_audit_prints_each_finding_with_what_correcting_it_does(run, world, tmp_
     assert code == 0
     assert said["findings"], "the world is built with problems"
     assert f"{len(said['findings'])} findings" in out
-    assert "rows counted twice" in out
+    brief = [line.split(maxsplit=2) for line in out.partition("\n\n")[0].splitlines()[1:]]
+    assert sum(int(count) for _, count, _ in brief) == len(said["findings"]), "every finding is in the overview"
+    assert [severity for severity, _, _ in brief] == sorted((each[0] for each in brief), key=SEVERITIES.index)
+    assert ["number", "1", "rows counted twice"] in brief
     assert out.count("  corrected: ") == sum(bool(each["correction"]) for each in said["findings"])
 
 

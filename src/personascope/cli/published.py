@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.padding import Padding
 from rich.text import Text
 
 from personascope.cli import outputs, terminal
@@ -62,12 +63,15 @@ def audit(folder: Folder, json_file: JsonFile = None) -> None:
     with _busy("auditing"):
         found = audit_study(study)
     _write_json(json_file, found.to_json())
+    _line(f"{len(found.findings)} findings", ", by what they touch:" if found.findings else "")
+    for row in found.overview().to_dict("records"):
+        _line(f"  {row['severity']:<10} {row['findings']:>3}  {row['kind']}")
     for row in found.rows().to_dict("records"):
+        _line("")
         _line(f"{row['severity']}: {row['kind']}", f" ({row['where']})")
-        _line(f"  {row['finding']}")
+        _indented(row["finding"])
         if row["correction"]:
-            _line(f"  corrected: {row['correction']}")
-    _line(f"{len(found.findings)} findings")
+            _indented(f"corrected: {row['correction']}")
     _show_problems(study)
 
 
@@ -141,6 +145,14 @@ def _busy(doing: str) -> AbstractContextManager[object]:
 def _line(text: str, more: str = "") -> None:
     """One line, as wide as it is: ``text`` is bold where ``more`` follows it."""
     terminal.out.print(Text(text, style="bold" if more else "") + Text(more), highlight=False, soft_wrap=True)
+
+
+def _indented(text: str) -> None:
+    """A paragraph: one line where it is piped, so that it can be searched, and indented lines on a terminal."""
+    if terminal.out.is_terminal:
+        terminal.out.print(Padding(Text(text), (0, 0, 0, 2)))
+    else:
+        _line(f"  {text}")
 
 
 def _show_checked_file(file: pd.Series, rows: pd.DataFrame) -> None:

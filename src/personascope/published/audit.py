@@ -6,6 +6,7 @@ the name of a model, a trait or a checkpoint, and data without a problem give no
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +41,9 @@ FAMILIES: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
 PRINTED = ["severity", "kind", "where", "finding", "correction"]
 """The columns of an audit for people."""
 
+OVERVIEW = ["severity", "kind", "findings"]
+"""The columns of an audit in brief."""
+
 
 @dataclass(frozen=True)
 class Audit:
@@ -56,6 +60,11 @@ class Audit:
         """One row per finding, columns ``PRINTED``; ``where`` is its first place and the number of the others."""
         rows = [[each.severity, each.kind, _first(each.where), each.what, each.correction] for each in self.findings]
         return pd.DataFrame(rows, columns=PRINTED)
+
+    def overview(self) -> pd.DataFrame:
+        """One row per severity and kind, columns ``OVERVIEW``: how many findings there are of it, the worst first."""
+        counts = Counter((each.severity, each.kind) for each in self.findings)
+        return pd.DataFrame([[*about, count] for about, count in counts.items()], columns=OVERVIEW)
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain values, unknown numbers as ``None``."""
