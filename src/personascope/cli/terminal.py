@@ -227,7 +227,7 @@ def show_onsets(onsets: pd.DataFrame) -> None:
     for name in ("trait", "onset", "95 % interval", "before it", "rule"):
         table.add_column(name, overflow="fold")
     for row in onsets.itertuples():
-        ends = f"{row.low_milestone or 'none'} to {row.high_milestone or 'none'}"
+        ends = " to ".join(str(end) or "none" for end in (row.low_milestone, row.high_milestone))
         table.add_row(str(row.curve), str(row.milestone) or "none", ends, str(row.last_not_shown), str(row.rule))
     out.print(table)
 
