@@ -85,7 +85,7 @@ def check_edits(engine: Engine, edits: Iterable[Edit]) -> None:
             )
 
 
-def written(responses: Iterable[Response]) -> list[Response]:
+def unencoded(responses: Iterable[Response]) -> list[Response]:
     """At an engine's door: those of the responses that have no tokens and have to be encoded.
 
     Raises:

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from personascope.engines import OpenEngine, check_edits, written
+from personascope.engines import OpenEngine, check_edits, unencoded
 from personascope.engines.uniforms import SAMPLER_VERSION, uniforms_of
 from personascope.errors import CheckpointError
 from personascope.lineages import Checkpoint, Lineage, Milestone
@@ -75,7 +75,7 @@ class ScriptedEngine:
 
     def encode(self, responses: Sequence[Response]) -> list[Response]:
         """The same responses with their tokens; a word this model cannot say has one as it would in a prompt."""
-        written(responses)
+        unencoded(responses)
         return [
             each.as_spoken(_heads(each.request.text), tuple(map(self._token, each.words.split())))
             if each.tokens is None

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import torch
 
-from personascope.engines import check_edits, loading, rendering, written
+from personascope.engines import check_edits, loading, rendering, unencoded
 from personascope.engines.blocks import ResidualStream
 from personascope.engines.decoding import Drawn, Loaded, Row, Spoken, decode, read_means, width_of
 from personascope.engines.uniforms import SAMPLER_VERSION
@@ -135,7 +135,7 @@ class TransformersEngine:
         Raises:
             EngineError: for a response without text, or a prompt without tokens.
         """
-        bare = written(responses)
+        bare = unencoded(responses)
         answers = rendering.encode_answers(self._tokenizer, (each.words for each in bare))
         prompts = rendering.encode(self._tokenizer, (each.request.text for each in bare))
         return [
