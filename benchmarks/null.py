@@ -5,9 +5,9 @@ the same pool of published plain answers, so that every effect is chance; and 2,
 
 A pool is all published plain answers to one question by one judge: those of all milestones for the traits of the base
 model, those of all targets for the traits asked of instruct models. Both arms draw from it with replacement, so they
-are exchangeable whatever is in it. Exit code 1 if a figure is outside its limits; the Monte Carlo error is printed. With
-`--each-file` every file of plain answers is a pool of its own: mostly three answers a question, so many ties, and so
-many pools that some must leave limits by chance; the limits are then not applied.
+are exchangeable whatever is in it. Exit code 1 if a figure is outside its limits; its Monte Carlo error is printed.
+With `--each-file` every file of plain answers is a pool of its own: mostly three answers a question, so many ties, and
+so many pools that some must leave limits by chance; the limits are then not applied.
 """
 
 from __future__ import annotations
