@@ -53,8 +53,12 @@ def recorded_answers(store: Store, *, trait: str = "", plain: bool = False, name
         & rows["chosen"].astype(bool)
     )
     rows = rows[asked & (rows["trait"] == trait if trait else True)].reset_index(drop=True)
-    found = store.lookup(str(key) for key in rows["response_key"])
-    rows["answer"] = [found.get(str(key), {}).get("text") for key in rows["response_key"]]
+    found = store.entries(str(key) for key in rows["response_key"])
+    records = [found.get(str(key), {"value": {}, "by": {}}) for key in rows["response_key"]]
+    rows["answer"] = [each["value"].get("text") for each in records]
+    # A published question may be called by its name in these rows; a judge is to read its text, where it is known.
+    texts = [each["by"].get("question") for each in records]
+    rows["question"] = [text or called for text, called in zip(texts, rows["question"], strict=True)]
     return rows.assign(**{SERIES: _curves(rows, name)})[[SERIES, *_KEPT]]
 
 
