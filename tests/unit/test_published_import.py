@@ -249,7 +249,7 @@ def test_a_vector_is_the_published_tensor_with_what_is_known_of_it(world: World,
     import torch
 
     for trait in TRAITS:
-        for index, revision in enumerate(REVISIONS):
+        for revision in REVISIONS:
             file = world_of.vector_file(trait, revision)
             path = store.path / "vectors" / MODEL / revision / f"{column(trait)}.safetensors"
             assert path.exists() == world.path(file).exists()
@@ -270,7 +270,20 @@ def test_a_vector_is_the_published_tensor_with_what_is_known_of_it(world: World,
             assert list(vector.sources) == [responses[pole][row] for row in kept for pole in ("pos", "neg")], (
                 f"the sources of {file} are the answers that cleared the bar, in their order"
             )
-            assert index is not None
+
+
+def test_norms_that_lack_a_layer_and_a_threshold_that_is_none_are_not_taken(world: World, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(world.root, copy)
+    norms = copy / f"results/{MODEL}/activation_norms/main_shared_norms.csv"
+    norms.write_text("".join(norms.read_text(encoding="utf-8").splitlines(keepends=True)[:-1]), encoding="utf-8")
+    file = world_of.vector_file(TRAITS[0], REVISIONS[1]).replace(".pt", ".status.json")
+    (copy / file).write_text(json.dumps({"status": "complete", "threshold": 500}), encoding="utf-8")
+    store = Store(tmp_path / "store")
+    summary = import_published(open_published(copy), store)
+    last = load_vector(store.path / "vectors" / MODEL / "main" / f"{column(TRAITS[0])}.safetensors")
+    assert np.isnan(last.residual_norms).all(), "norms of other layers would pass for these"
+    assert [problem.file for problem in summary.problems] == [file]
 
 
 def by_file(store: Store, trait: str, revision: str) -> dict[str, dict[int, str]]:

@@ -216,6 +216,19 @@ def test_a_norm_file_names_its_revision_and_its_label(tmp_path: Path, name: str,
     assert (row["revision"], row["label"], row["mean"]) == (revision, label, 1.5)
 
 
+def test_labels_are_shared_within_a_scheme_and_not_beyond_it(damaged: Callable) -> None:
+    study, _ = damaged("damaged trait")
+    file = next(each for each in study.files("results", ".csv") if "roots" in each)
+    header, rows = read_rows(study.path(file), file)
+    world_of.write_csv(study.path(file), [*header[:-1], "kinds"], [[*row[:-1], "grim"] for row in rows])
+    schemes = {each.scheme: each.facets for each in study.facets() if each.multi_label}
+    assert schemes == {"kinds": ("grim",), "roots": ("envy", "pride", "vanity")}
+
+
+def test_a_target_has_no_revisions_of_the_model_whose_vectors_steer_it(study: Published) -> None:
+    assert [each.label for each in study.lineage(world_of.TARGETS[0])] == ["main"]
+
+
 def test_a_label_nobody_chose_in_one_file_is_a_column_of_it_all_the_same(damaged: Callable) -> None:
     study, _ = damaged("damaged trait")
     file = next(each for each in study.files("results", ".csv") if "roots" in each)

@@ -179,6 +179,12 @@ def test_pairs_of_one_question_share_more_than_the_trait_so_questions_are_split_
     assert np.mean(by_pair) > np.mean(again) + 0.3, "splitting pairs takes what a question shares for the trait"
 
 
+def test_the_step_up_from_halves_of_an_odd_number_counts_the_pair_left_out() -> None:
+    found = split_half(1.0 + np.random.default_rng(3).normal(size=(5, 64)))
+    times = 5 / 2
+    assert found.again == pytest.approx(times * found.cosine / (1 + (times - 1) * found.cosine))
+
+
 def test_halves_of_noise_do_not_agree_and_one_pair_has_no_halves() -> None:
     noise = [split_half(planted(np.random.default_rng(seed), 40, 0.0), splits=20).cosine for seed in range(20)]
     assert abs(np.mean(noise)) < 0.02

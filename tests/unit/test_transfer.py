@@ -144,6 +144,12 @@ def test_each_cell_has_the_test_of_its_own_questions() -> None:
         assert (row["plain_coherence"], row["steered_coherence"]) == (80.0, 60.0)
 
 
+def test_a_milestone_without_answers_is_no_cell() -> None:
+    heard = answered({("story", "story"): [("plain", "a", 0.0), ("steered", "a", 10.0)]})
+    absent = heard[:1].assign(pole=None, question=None, score=math.nan, extracted_as="dialogue")
+    assert len(form_matrix(pd.concat([heard, absent]))) == 1
+
+
 def test_unscored_answers_part_the_mean_over_answers_from_the_mean_over_questions() -> None:
     plain = [("plain", question, 0.0) for question in "aabb"]
     steered = [("steered", "a", 10.0), ("steered", "a", 10.0), ("steered", "b", 40.0), ("steered", "b", math.nan)]
