@@ -73,6 +73,11 @@ def test_a_later_failure_moves_the_onset_behind_it_and_a_last_one_leaves_none():
     assert found["share_without"] == 1.0
 
 
+def test_an_effect_at_the_floor_is_not_above_it():
+    assert one(*curve(0, 5, 9))["milestone"] == "step-2"
+    assert one(*curve(0, 5, 9), rule=Rule(floor=4.75))["milestone"] == "step-1"
+
+
 def test_a_trait_shown_from_the_first_milestone_says_that_nothing_came_before():
     found = one(*curve(9, 9, 9))
     assert (found["place"], found["last_not_shown"]) == (0, "")
@@ -120,6 +125,7 @@ def test_matched_random_directions_raise_the_bar_where_they_were_steered():
     ("about", "used"),
     [
         ({"direction": "random-0", "applied_norm": 10.05}, True),
+        ({"direction": "random-0", "applied_norm": 10.2}, False),
         ({"direction": "random-0", "applied_norm": 0.5}, False),
         ({"direction": "random-0", "applied_norm": np.nan}, False),
         ({"direction": "random-0", "chosen": False}, False),

@@ -144,10 +144,15 @@ def test_a_control_baseline_far_from_the_curves_is_found_where_it_is(world):
         for row in rows:
             row["baseline_coherence_mean"] = coherence[row["revision"]]
 
-    coherence = {REVISIONS[n]: "" for n in range(5)}
-    edit(
-        world, BOASTFUL, lambda rows: coherence.update({r["eval_revision"]: r["baseline_coherence_mean"] for r in rows})
-    )
+    def remember(rows: list[plants.Row]) -> None:
+        for row in rows:
+            name = row["eval_revision"]
+            coherence[name] = row["baseline_coherence_mean"]
+            errors[name] = float(row["baseline_coherence_std"]) * (2 / int(row["baseline_rows"])) ** 0.5
+
+    coherence: dict[str, str] = {}
+    errors: dict[str, float] = {}
+    edit(world, BOASTFUL, remember)
     edit(world, CONTROLS, near)
     assert not of(found(world, controls.find_controls), controls.BASELINE.name)
     coherence["main"] = str(float(coherence["main"]) - 30)
@@ -155,6 +160,8 @@ def test_a_control_baseline_far_from_the_curves_is_found_where_it_is(world):
     finding = only(found(world, controls.find_controls), controls.BASELINE.name)
     assert [finding.numbers[name] for name in ("cells", "of")] == [1, 3]
     assert finding.numbers["least_apart"] == pytest.approx(-30)
+    mine = next(each for each in finding.details if each["revision"] == "main")
+    assert mine["errors"] == pytest.approx(30 / errors["main"]), "of the difference of two baselines, not of one"
 
 
 # Corrections.

@@ -156,6 +156,16 @@ def test_many_tests_of_many_pairs_are_drawn_and_near_the_slow_test():
     assert sign_flip_ps(np.full((1, 30), 1e-14))[0] == 1.0, "a mean of nothing but rounding is no effect"
 
 
+def test_ties_count_where_patterns_are_drawn_too_and_the_pattern_observed_always_does():
+    alike, two = np.full(25, 3.0), np.zeros(25)
+    two[:2] = 1.0
+    two_sided, greater = sign_flip_ps(np.stack([alike, -alike, two]))
+    assert two_sided[:2].tolist() == [2**-14, 2**-14], "no p-value is zero"
+    assert greater[0] == 2**-14
+    assert two_sided[2] == pytest.approx(0.5, abs=0.02), "a quarter of the patterns leaves both, a quarter flips both"
+    assert greater[2] == pytest.approx(0.25, abs=0.02)
+
+
 def test_a_pair_that_does_not_differ_changes_no_p():
     values = np.random.default_rng(6).normal(1, 3, 12)
     assert sign_flip_p(values) == sign_flip_p(np.append(values, [0.0, 0.0]))
