@@ -57,7 +57,7 @@ def cosine_matrices(cosines: pd.DataFrame, *, group: str = "trait", ax: Axes | N
             image = heat_map(panel, values, rows=names, columns=names, limits=limits, texts=texts if written else None)
             entitle(panel, str(name))
         if image is not None and ax is None:
-            colour_bar(figure, axes, image, "cosine")
+            colour_bar(figure, axes, image, "cosine" if lowest >= limits[0] else "cosine (darkest: 0 and below)")
     return figure
 
 
@@ -133,7 +133,7 @@ def norms(trajectories: pd.DataFrame) -> Figure:
             entitle(panel, title, pad=14 if along.staged else 6)
             panel.set_xlabel("tokens seen" if along.regions else along.label)
         if axes:
-            axes[0].set_ylabel("mean L2 norm")
+            axes[0].set_ylabel("L2 norm")
         legend_below(figure, axes, columns=5)
     return figure
 

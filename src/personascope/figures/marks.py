@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from personascope.figures.style import BLACK, GREY, VERMILION, Series
+from personascope.figures.style import BLACK, GREY, Series
 
 ABSENCES = {"no vector": "x", "no checkpoint": "+", "no scale": "1", "no scores": "2"}
 
@@ -51,13 +51,13 @@ def course(
 
 
 def absences(ax: Axes, across: np.ndarray, rows: pd.DataFrame, *, heights: np.ndarray | float = 0.0) -> None:
-    """A mark for every row whose ``absence`` says that there is nothing to show, by its kind."""
+    """A mark for every row whose ``absence`` says that there is nothing to show, by its kind, in no line's colour."""
     kinds = rows["absence"].fillna("").astype(str).to_numpy(dtype=str)
     high = np.broadcast_to(np.asarray(heights, dtype=float), kinds.shape)
     for kind in dict.fromkeys(kinds[kinds != ""]):
         here = kinds == kind
         ax.plot(
-            across[here], high[here], ABSENCES.get(str(kind), "*"), color=VERMILION, markersize=6, label=str(kind),
+            across[here], high[here], ABSENCES.get(str(kind), "*"), color=BLACK, markersize=6, label=str(kind),
             zorder=4,
         )  # fmt: skip
 

@@ -114,7 +114,7 @@ def transfer_bins(bins: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
             panel.grid(visible=False, axis="x")
             entitle(panel, str(name))
         outer_labels(
-            axes, x="tokens seen where the vectors are from\n(grey: how many vectors)", y="mean effect (points)"
+            axes, x="tokens seen where the vectors are from\n(grey: how many vectors)", y="mean effect ± SE (points)"
         )
         if ax is None:
             legend_below(figure, axes, columns=5)
