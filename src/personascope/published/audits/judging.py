@@ -32,7 +32,7 @@ COHERENCE = Kind(
 _AMONG_COHERENT = (
     "among coherent answers alone ({percent_kept:.0f} % of them) the mean effect of {redone} points went from "
     "{mean_effect:.1f} to {mean_effect_coherent:.1f}, and {significance_lost} lost p < 0.05; the selection is "
-    "after the fact, so it is a bound and not an effect"
+    "after the fact, so this describes the answers and corrects no effect"
 )
 COHERENT = 50.0
 LOSS = -10.0

@@ -47,10 +47,7 @@ UNJUDGED = Kind(
     "{never_judged} one that nobody judged",
     "they carry no effect and are left out of every statistic; they only lengthen the table",
 )
-_AGAINST = (
-    "against the present files the effects changed by {change} points and {crossing} of {redone} p-values crossed "
-    "0.05; "
-)
+_AGAINST = "against the present files the effects changed by {change} points{p_values}; "
 TOLERANCE = 1e-9
 FEWEST = 3
 
@@ -120,13 +117,20 @@ def _overwritten(evidence: Evidence, rows: pd.DataFrame) -> Iterator[Finding]:
         "files": several(numbers["baselines"], "file"),
         "file": last(worst["baseline_file"], 2),
         "two": _two_baselines(numbers["tested_on_present"], numbers["mixed_curves"]),
-        "against": _AGAINST.format(change=span(change, "+.2f"), **numbers) if len(done) else "",
+        "against": _AGAINST.format(change=span(change, "+.2f"), p_values=_p_values(numbers)) if len(done) else "",
         "other": f"; {numbers['other_trait']} of them hold another trait's scores" if numbers["other_trait"] else "",
     }
     where = (*places(gone), *gone["baseline_file"])
     severe = bool(numbers["crossing"] or words["two"])
     details = records(redone)
     yield OVERWRITTEN.found(where, "conclusion" if severe else "number", numbers, words=words, details=details)
+
+
+def _p_values(numbers: dict[str, Any]) -> str:
+    """What became of the p-values against the present files."""
+    if numbers["tested_on_present"] == numbers["redone"]:
+        return ", and the p-values are those of the present files already"
+    return " and {crossing} of {redone} p-values crossed 0.05".format(**numbers)
 
 
 def _two_baselines(rows: int, curves: int) -> str:
