@@ -112,6 +112,12 @@ def test_the_chat_residue_and_its_scores_are_those_of_the_reference(audited):
     numbers = [finding.numbers for finding in audited.of(leaks.NAME)]
     assert sum(each["leaked"] for each in numbers) / sum(each["rows"] for each in numbers) > 0.59
     assert {each["steered_leaked"] for each in numbers} == {0}
+    for finding in audited.of(leaks.NAME):
+        p_values = [(each["p"], each["p_after"]) for each in finding.details if each.get("p_after") is not None]
+        lost = sum(before < 0.05 <= after for before, after in p_values)
+        won = sum(after < 0.05 <= before for before, after in p_values)
+        assert [finding.numbers[f"significance_{name}"] for name in ("lost", "won")] == [lost, won]
+    assert [sum(each[f"significance_{name}"] for each in numbers) for name in ("lost", "won")] == [64, 21]
     assert sum(each["redone"] for each in numbers) == 84 + 42 + 48 + 18
 
 
@@ -321,6 +327,7 @@ def test_families_and_effects_of_no_size_are_those_of_the_reference(audited):
     assert small.numbers["small"] == 14
     raw = only(audited, families.RAW.name)
     assert [raw.numbers[name] for name in ("points", "raw", "holm")] == [340, 245, 201]
+    assert [family.numbers[name] for name in ("by_holm", "by_table", "changed")] == [201, 167, 34]
 
 
 def test_points_of_the_emergence_curves_are_those_of_the_figure(evidence):
