@@ -223,7 +223,7 @@ def test_the_stages_count_every_listed_milestone_and_those_between_them() -> Non
 
 
 @pytest.mark.parametrize(
-    "revision", ["stage1-step", "stage1-stepX", "stage9-step3", "step3000", "stage1-step3000_more", ""]
+    "revision", ["1000", "stage1-step", "stage1-stepX", "stage9-step3", "step3000", "stage1-step3000_more", ""]
 )
 def test_a_revision_that_belongs_to_no_stage_has_no_tokens(revision: str) -> None:
     milestone = load_lineage("olmo-3-7b").at(revision)
