@@ -236,7 +236,11 @@ def _sampled(found: pd.DataFrame, drawn: int | None, seed: int, bar: Bar) -> str
     counts = found["standing"].value_counts()
     least = [f"{name} at least {points:g}" for name, points in vars(bar).items() if points is not None]
     left = [f"{counts[name]} {words}" for name, words in _LEFT_OUT.items() if counts.get(name)]
-    how = "every answer" if drawn is None else f"at most {drawn} answers per question and milestone (seed {seed})"
+    how = (
+        "every answer"
+        if drawn is None
+        else f"at most {drawn} answer{'' if drawn == 1 else 's'} per question and milestone (seed {seed})"
+    )
     left_out = sum(int(counts.get(name, 0)) for name in _LEFT_OUT)
     return f"{len(found) - left_out} of {len(found)} answers: {how}{'; ' if least else ''}{' and '.join(least)}" + (
         f"; left out: {', '.join(left)}" if left else ""
