@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # what the names are, for type checkers and editors; a test h
     from personascope.annotating import annotate as annotate
     from personascope.annotating import facet_agreement as facet_agreement
     from personascope.annotating import facet_rates as facet_rates
+    from personascope.doctor import examine as examine
     from personascope.engines.opening import Opener as Opener
     from personascope.engines.opening import open_engine as open_engine
     from personascope.engines.opening import open_lineage as open_lineage
@@ -88,6 +89,7 @@ _PLACES = {
     "personascope.records": ["Sampling", "Edit", "Request", "Response", "Case", "Verdict", "Answer", "Bar"],
     "personascope.vectors": ["PersonaVector", "NoVector", "Steering", "load_vector"],
     "personascope.engines.opening": ["open_engine", "open_lineage", "Opener"],
+    "personascope.doctor": ["examine"],
     "personascope.judges.opening": ["open_judge"],
     "personascope.writers.opening": ["open_writer"],
     "personascope.trait_writing": ["write_trait"],

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from personascope.cli import facets, judges, lab, models, published, studies, terminal, traits
+from personascope.cli import doctor, facets, judges, lab, models, published, studies, terminal, traits
 
 app = typer.Typer(
     help="Persona vectors: extract them, steer with them, and trace them through training.",
@@ -28,6 +28,7 @@ for verb in (
     studies.plan,
     studies.show,
     studies.figures,
+    doctor.doctor,
     facets.facets,
 ):
     app.command()(verb)
