@@ -331,6 +331,9 @@ def test_bins_and_pairs_have_a_mark_per_row():
     ax = transfer_bins(bins).axes[0]
     assert len(marks(ax, "o")) + len(marks(ax, "s")) == len(bins)
     assert sorted(int(text.get_text()) for text in ax.texts) == sorted(bins["milestones"])
+    segments = [each for held in ax.collections for each in held.get_segments()]
+    ends = sorted({(round(float(s[0][1]), 9), round(float(s[1][1]), 9)) for s in segments if s[0][1] != s[1][1]})
+    assert ends == [(3.0, 5.0), (7.0, 9.0)], "a whisker is one standard error either way"
     panel = transfer_pairs(pairs).axes[0]
     assert len(marks(panel)) == len(pairs)
     assert panel.get_xlim() == panel.get_ylim(), "two scales would turn the line of equal effects"

@@ -10,14 +10,27 @@ import pandas as pd
 import pytest
 
 import naive_statistics as naive
+import published_plants as plants
 from personascope.interop.published import open_published
 from personascope.published.arms import arms_of
 from personascope.published.curves import answer_frame, failures, led
-from personascope.published.directions import directions_of
+from personascope.published.directions import directions_of, shared_extractions
 from personascope.published.drawing import draw
 from personascope.published.frames import ways_frame
 from personascope.published.pieces import PARTS, pieces_of
-from published_world import MODEL, REVISIONS, TARGETS, TRAITS, World, baseline_file, build, results_file, steered_file
+from published_world import (
+    MODEL,
+    REVISIONS,
+    TARGETS,
+    TRAITS,
+    World,
+    baseline_file,
+    build,
+    column,
+    results_file,
+    steered_file,
+    write_answers,
+)
 
 FIGURES = {
     "emergence", "transfer_by_trait", "transfer_by_target", "transfer_binned", "transfer_pairs", "controls",
@@ -192,6 +205,18 @@ def test_the_geometry_says_which_reference_layer_and_norms_it_took(study):
         wanted = norms[(norms["revision"] == row["milestone"]) & (norms["model"] == MODEL) & (norms["layer"] == 2)]
         assert row["residual_norm"] == wanted["mean"].iloc[0]
     assert set(found.ceiling()["milestone"]) == {"main"}
+
+
+def test_a_ceiling_whose_answers_were_not_drawn_again_is_named(tmp_path):
+    world = build(tmp_path, vectors=False)
+    names = (REVISIONS[3], "main")
+    files = [plants.extraction_file(TRAITS[0], revision, "pos") for revision in names]
+    said = plants.long_answers(world.answers[files[0]], seed=1)
+    write_answers(world, files[0], column(TRAITS[0]), said)
+    write_answers(world, files[1], column(TRAITS[0]), plants.long_answers(said, seed=2))
+    assert shared_extractions(open_published(world.root), MODEL) == []
+    write_answers(world, files[1], column(TRAITS[0]), said)
+    assert shared_extractions(open_published(world.root), MODEL) == [column(TRAITS[0])]
 
 
 def test_facets_of_files_with_a_revision_are_drawn_along_training(pieces, study):

@@ -1,7 +1,8 @@
 """The published vectors of one model, at their milestones and layers, and the frames of their geometry.
 
-Owns: :class:`Directions` and :func:`directions_of`. The one law: which layer a trait is shown at, which milestone it is
-compared with and which norm files are used follow from the data by rules that are written here.
+Owns: :class:`Directions`, :func:`directions_of` and :func:`shared_extractions`. The one law: which layer a trait
+is shown at, which milestone it is compared with and which norm files are used follow from the data by rules that are
+written here.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import pandas as pd
 
 from personascope.analysis import geometry
 from personascope.analysis.geometry import Placed
-from personascope.errors import PersonascopeError
+from personascope.errors import PersonascopeError, PublishedError
 from personascope.interop.published import Published
+from personascope.published.audits.survey import digest_of
 from personascope.published.curves import Led
 from personascope.vectors import PersonaVector
 
@@ -108,6 +110,33 @@ def directions_of(study: Published, model: str, arms: Sequence[Led]) -> Directio
     revisions = {each.milestone.label for each in placed}
     chosen = norms[norms["label"] == _label(norms, revisions)]
     return Directions(placed, _layers(placed, arms), _reference(placed), chosen, _others(vectors))
+
+
+def shared_extractions(study: Published, model: str) -> list[str]:
+    """The trait columns of which one checkpoint has the same extraction answers under both of its names.
+
+    Their cosine is no ceiling of extraction noise: a side of the vector was not drawn again.
+    """
+    files = study.response_files()
+    files = files[(files["model"] == model) & (files["kind"] == "extraction") & (files["variant"] == "")]
+    held = {(row["revision"], row["column"], row["pole"]): row["file"] for row in files.to_dict("records")}
+    names = {each.label: each.same_weights_as for each in study.lineage(model) if each.same_weights_as}
+    found: list[str] = []
+    for (revision, column, pole), file in held.items():
+        other = held.get((names.get(revision, ""), column, pole))
+        if other is not None and (mine := _digest(study, file)) and mine == _digest(study, other):
+            found.append(column)
+    return list(dict.fromkeys(found))
+
+
+def _digest(study: Published, file: str) -> str:
+    """What tells a file's answers from others'; empty where there are none, or too short ones."""
+    try:
+        answers = study.answers(file)
+    except PublishedError:
+        return ""
+    texts = answers[["question", "answer"]].dropna()
+    return digest_of(texts["question"].tolist(), texts["answer"].tolist())
 
 
 def _layers(placed: Sequence[Placed], arms: Sequence[Led]) -> dict[tuple[str, str], int]:

@@ -30,7 +30,7 @@ from personascope.interop.published import Published
 from personascope.published import frames
 from personascope.published.arms import arms_of
 from personascope.published.curves import Led, answer_frame, led
-from personascope.published.directions import FEWEST, directions_of
+from personascope.published.directions import FEWEST, directions_of, shared_extractions
 
 STRETCHES = (Bin("below 100 B", end=1e11), Bin("100 B to 5 T", 1e11, 5e12), Bin("from 5 T", 5e12))
 """The stretches of training over which transfer is averaged: those of the published figure."""
@@ -191,6 +191,11 @@ def _geometry(shared: Shared) -> Iterator[Piece]:
         shared.notes.append(f"no geometry: no trait has vectors at {FEWEST} milestones or more")
         return
     course, ceiling = found.trajectories(), found.ceiling()
+    if same := shared_extractions(shared.study, shared.model):
+        shared.notes.append(
+            f"geometry: the ceiling of {', '.join(same)} is too high: one checkpoint has the same extraction answers "
+            "under both of its names"
+        )
     yield Piece(
         "cosine_trajectory",
         {"geometry": course, "noise_ceiling": ceiling},

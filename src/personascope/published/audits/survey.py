@@ -1,7 +1,7 @@
 """What every file of answers holds, and what is odd about it.
 
-Owns: :func:`survey_rows` and :func:`tail_length`. The one law: each file is looked at once, row by row; an oddity is a
-property of a row's own prompt and answer.
+Owns: :func:`survey_rows`, :func:`tail_length` and :func:`digest_of`. The one law: each file is looked at once,
+row by row; an oddity is a property of a row's own prompt and answer.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _text_of(held: pd.DataFrame) -> dict[str, Any]:
         "question_tail_characters": _mean_of_positive(of_questions),
         "short_tails": int(((least > 0) & (tails == 0)).sum()),
         "repeated": int(held.duplicated(["question_id", "answer"]).sum()),
-        "digest": _digest(questions, said),
+        "digest": digest_of(questions, said),
         "dates": _dates_around(prompts, questions),
     }
 
@@ -111,8 +111,9 @@ def _mean_of_positive(lengths: pd.Series) -> float:
     return float(found.mean()) if len(found) else 0.0
 
 
-def _digest(questions: list[str], answers: list[str]) -> str:
-    if median(map(len, answers)) < TELLING:
+def digest_of(questions: list[str], answers: list[str]) -> str:
+    """What tells one list of questions and answers from another; empty where answers are too short to tell."""
+    if not answers or median(map(len, answers)) < TELLING:
         return ""
     return hashlib.sha256("\x00".join((*questions, *answers)).encode()).hexdigest()[:16]
 
