@@ -175,6 +175,7 @@ def test_transfer_goes_to_every_target_with_enough_vectors(world, pieces):
     assert set(frame["trait"]) == {TRAITS[0]}, "one vector of the other trait was steered onto main: no curve"
     assert list(dict.fromkeys(frame["target"])) == ["main", "instruct", TARGETS[1]], "its own revision comes first"
     assert set(frame.groupby("target")["effect"].count()) == {4}, "main repeats the last milestone's weights"
+    assert set(frame["family_size"]) == {4}, "the family is one line: one target, not all of them"
 
 
 # Controls, geometry, facets, discourse.
@@ -284,6 +285,7 @@ def test_missing_answers_leave_the_published_effect_without_an_interval(world, t
     row = effect_of(frame, TRAITS[0], REVISIONS[1])
     assert row["basis"] == "published"
     assert row["effect"] == row["published_effect"]
+    assert row["p_two_sided"] == row["published_p"], "with the p-value beside it"
     assert pd.isna(row["low"])
     assert pd.isna(row["high"])
     others = frame[(frame["trait"] == TRAITS[0]) & (frame["milestone"] != REVISIONS[1])]
