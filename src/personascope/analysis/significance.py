@@ -1,8 +1,8 @@
 """Is an effect more than chance? Exact tests and intervals over paired questions.
 
 Owns: :func:`sign_flip` with its Monte Carlo stand-in for many pairs, :func:`sign_flip_p` and :func:`sign_flip_ps`, and
-:func:`sign_test`. The one law: all are counted over the same sign patterns, so a p-value and an interval agree (but for
-effects below the tolerance).
+:func:`sign_test`. The one law: a p-value and its interval are counted over the same sign patterns, so they agree (but
+for effects below the tolerance); up to 22 pairs those are all there are, whichever function counts.
 
 The test (tracing study §2.2): if steering does nothing, each question's difference is as likely negative as positive.
 Of all 2^n sign patterns, p is the share whose mean is at least as extreme as the one observed, with a tolerance of
