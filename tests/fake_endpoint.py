@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -284,7 +284,7 @@ PASSING: Mapping[str, Callable[[str], Fault]] = {
     "disconnect": lambda prompt: Fault(disconnect=True),
     "malformed": lambda prompt: Fault(body=b'{"choices": [{"message": {"content": "8'),
     "no choice": lambda prompt: Fault(body=b'{"choices": [], "usage": {"prompt_tokens": 9}}'),
-    "never ends": lambda prompt: Fault(drip=3.0),
+    "never ends": lambda prompt: Fault(drip=60.0),
 }
 """Faults after which a call is made again."""
 
@@ -303,17 +303,18 @@ LASTING: Mapping[str, Callable[[str], Fault]] = {
 class Weather:
     """Faults at random, the same for the same seed: a share of all calls, every kind as likely as any other.
 
-    ``met`` is what each prompt met, call by call, an empty text where all was well.
+    ``met`` is what each prompt met, call by call, an empty text where all was well. The kinds in ``without`` are never
+    met.
     """
 
-    def __init__(self, *, seed: int, share: float) -> None:
+    def __init__(self, *, seed: int, share: float, without: Collection[str] = ()) -> None:
         self.met: dict[str, list[str]] = {}
         self._seed = seed
         self._share = share
+        self._kinds = {name: kind for name, kind in {**PASSING, **LASTING}.items() if name not in without}
 
     def __call__(self, prompt: str, before: int) -> Fault | None:
         chance = random.Random(f"{self._seed} {before} {prompt}")
-        kinds = {**PASSING, **LASTING}
-        kind = chance.choice(list(kinds)) if chance.random() < self._share else ""
+        kind = chance.choice(list(self._kinds)) if chance.random() < self._share else ""
         self.met.setdefault(prompt, []).append(kind)
-        return kinds[kind](prompt) if kind else None
+        return self._kinds[kind](prompt) if kind else None

@@ -159,7 +159,7 @@ def estimate_study(study: Study, plan: Plan) -> Estimate | None:
     from personascope.judges.opening import open_judge
     from personascope.records import Case
 
-    judge = open_judge(study.judge, asking=False)
+    judge = None if study.judge.startswith("engine:") else open_judge(study.judge, asking=False)
     if not isinstance(judge, OpenAIJudge):
         return None
     longest = "word" * max(study.extraction.max_tokens, study.evaluation.max_tokens)

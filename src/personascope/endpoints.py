@@ -146,21 +146,22 @@ class Retry:
 class Pace:
     """How fast calls may start, learned from what the endpoint takes and turns away. It knows no clock: give the time.
 
-    Starts are spaced at a rate that doubles every quarter of a second until calls are turned away for crowding. As long
-    as refusals (one call each, and the calls that would have started in the wait the server asked for) lose less than
-    5 % they are the price of going as fast as one may. Beyond, the rate is cut to a little less than what was taken and
-    creeps up again, the slower the dearer a refusal is. Everyone keeps still while the server asks for it, and refusals
-    of calls that started before the last cut are no news. The rate never falls below one a second: where less is
-    allowed, the server's waits see to it. ``most`` is how many calls are under way at once: where the rate starts.
+    Starts are spaced at a rate that doubles with every eight calls, not faster than every quarter of a second, until
+    calls are turned away for crowding. As long as refusals (one call each, and the calls that would have started in the
+    wait the server asked for) lose less than 5 % they are the price of going as fast as one may. Beyond, the rate is
+    cut to what was taken since the last cut, waits included, and creeps up again, the slower the dearer a refusal is;
+    where nothing was taken at all, it is looked for anew. Everyone keeps still while the server asks for it, and
+    refusals of calls that started before the last cut are no news. The rate never falls below one a second: where less
+    is allowed, the server's waits see to it. ``most`` is how many calls are under way at once: where the rate starts.
     """
 
     def __init__(self, most: int) -> None:
         self.rate = 4.0 * most
-        self._step = 0.0  # how deep to cut; 0 while no call was turned away
-        self._period = 1.0
-        self._next = self._quiet = self._cut = self._since = self._grown = self._last = -math.inf
-        self._taken = 0
+        self._next = self._quiet = -math.inf  # when the next call may start: for the rate, and for the server
+        self._cut = self._since = self._last = self._grown = -math.inf
+        self._taken = self._refused = 0  # since the last cut
         self._lost = 0.0  # calls lost per call, over about the last hundred
+        self._period = 0.0  # seconds in which the rate may grow by 8 %; 0 while it is looked for
         self._bound = True  # whether the last start had to wait for the rate
 
     def wait(self, now: float) -> float:
@@ -172,7 +173,7 @@ class Pace:
         self._bound = now < self._next + 0.02
         self._next = max(self._next, now - 0.02, self._quiet) + 1 / self.rate
         if self._since == -math.inf:
-            self._since = self._last = now
+            self._cut = self._since = self._last = now
 
     def taken(self, started: float, now: float) -> None:
         """A call that started then was taken: it was answered, with whatever, and not turned away."""
@@ -183,28 +184,30 @@ class Pace:
         passed, self._grown = max(0.0, now - max(self._grown, self._since)), now
         if not self._bound:
             return
-        doubling = passed * 4 * math.log(2)
-        ago = (now - self._since) / self._period
-        growth = min(doubling, self._step * passed / self._period * (1 + ago * ago / 2)) if self._step else doubling
+        growth = min(4 * passed, 0.125) * math.log(2)
+        if self._period:
+            ago = (now - self._since) / self._period
+            growth = min(growth, 0.08 * passed / self._period * (1 + ago * ago / 2))
         self.rate = min(self.rate * math.exp(growth), 1e5)
 
     def turned_away(self, started: float, now: float, *, wait: float | None) -> None:
         """A call that started then was refused for crowding; ``wait`` is how long the server wants to be left alone."""
         until = now + (wait or 0.0)
         quiet, self._quiet = max(0.0, until - max(now, self._quiet)), max(self._quiet, until)
-        if started < self._cut:
+        if started < self._since:
             return
+        self._refused += 1
         self._lost = 0.99 * self._lost + 0.01 * (1 + quiet * self.rate)
         if self._lost < 0.05:
             return
-        soon = now - self._since < self._period / 5
-        deeper = min(0.2, 1.5 * self._step) if soon else max(0.03, self._step / 2)
-        self._step = deeper if self._step else 0.2
-        span = self._last - self._since
-        heard = self._taken / span if self._taken >= 8 and span > 0.05 else math.inf
-        self.rate = max(min(self.rate, max(heard, self.rate / 2)) * (1 - self._step), 1.0)
-        self._taken, self._lost, self._cut, self._since, self._last = 0, 0.02, now, until, until
-        self._period = 25 * (1 / self.rate + quiet)
+        span = self._last - self._cut
+        share = self._taken / (self._taken + self._refused)
+        if self._taken >= 8 and span > 0.05:
+            share = self._taken / span / self.rate
+        self.rate = max(self.rate * min(max(share, 0.5), 0.97), 1.0)
+        self._period = 25 * (1 / self.rate + quiet) if self._taken else 0.0
+        self._taken, self._refused, self._lost = 0, 0, 0.02
+        self._cut, self._since, self._last = now, until, until
 
 
 def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> float | None:

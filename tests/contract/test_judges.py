@@ -240,7 +240,6 @@ def test_what_calls_took_is_counted_as_the_endpoint_counts_it() -> None:
     ("fault", "assumed"),
     [
         (Fault(500), 0),
-        (Fault(429), 0),
         (Fault(disconnect=True), 40),
         (Fault(body=b"{"), 40),
         (Fault(drip=0.8), 40),
@@ -274,15 +273,15 @@ def test_being_turned_away_uses_up_no_tries_while_others_are_heard() -> None:
     with FakeEndpoint(limit=Limit(40, 2)) as fake:
         verdicts = judge_at(fake, concurrency=20, retry=replace(QUICK, tries=2)).score(cases_of(60))
         assert fake.limit is not None
-        assert fake.limit.refused > 10, "the limit was hit"
+        assert fake.limit.refused > 2, "the limit was hit"
     assert [each.outcome for each in verdicts] == ["scored"] * 60
 
 
 def test_a_server_that_turns_everyone_away_is_given_up() -> None:
     with FakeEndpoint(faults=lambda prompt, before: Fault(429, headers={"retry-after-ms": "1"})) as fake:
         with pytest.raises(JudgeError, match="429"):
-            judge_at(fake, concurrency=4, retry=replace(QUICK, tries=2)).score(cases_of(200))
-        assert fake.calls < 100
+            judge_at(fake, concurrency=4, retry=replace(QUICK, tries=1)).score(cases_of(200))
+        assert fake.calls < 50
 
 
 def test_an_answer_whose_number_goes_on_is_not_read_as_its_first_digit() -> None:
@@ -303,6 +302,10 @@ def test_digits_are_read_as_numbers_and_whole_number_reading_of_them_is_refused(
         assert [round(verdict.score) for verdict in verdicts] == [score_of(prompt_of(case)) for case in cases]
         with pytest.raises(JudgeError, match="85 would read as 8: choose 'digits'"):
             judge_at(fake).score(cases)
+        before = fake.calls
+        with pytest.raises(JudgeError, match="85 would read as 8: choose 'digits'"):
+            judge_at(fake, concurrency=8).score(cases_of(500))
+        assert fake.calls - before <= 30, "twenty answers show it, and no more are asked for in vain"
 
 
 def padded(tokens: Any) -> dict[str, float]:

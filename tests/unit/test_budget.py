@@ -6,6 +6,7 @@ import json
 import math
 import random
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,8 @@ def test_a_study_is_estimated_before_anything_is_asked() -> None:
     per_verdict = found.usage.input / plan.verdicts
     assert longest < per_verdict < longest + 1500, "the answer, and a rubric of some hundred words"
     lab = load_study("lab")
-    assert estimate_study(lab, plan_study(lab, load_lineage("lab"))) is None, "the lab's judge costs nothing"
+    for judge in ("lab", "engine:my-model"):
+        assert estimate_study(replace(lab, judge=judge), plan) is None, f"{judge} costs nothing"
 
 
 def test_a_budget_in_dollars_needs_a_price() -> None:

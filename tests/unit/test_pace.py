@@ -120,7 +120,7 @@ def test_nine_tenths_of_what_is_allowed_is_used(rate: int, burst: int, manner: M
 
 def test_refusals_stay_rare() -> None:
     course = simulated(Bucket(50, 10, "exact"), calls=4000, latency=0.02)
-    assert course.refused <= 0.1 * 4000, f"{course.refused} of 4,000 calls were turned away"
+    assert course.refused <= 0.12 * 4000, f"{course.refused} of 4,000 calls were turned away"
 
 
 def test_a_server_that_turns_nobody_away_is_asked_as_fast_as_it_answers() -> None:
@@ -184,3 +184,21 @@ def test_refusals_that_have_nothing_to_do_with_the_rate_do_not_bring_it_down(sha
         else:
             pace.taken(now, now + 1e-3)
     assert pace.rate > 500, f"{pace.rate:.0f} calls a second, where {share:.0%} are turned away at any rate"
+
+
+def test_after_an_outage_the_rate_is_soon_found_again() -> None:
+    """Five seconds in which everyone is turned away, and then a hundred calls a second."""
+    pace, bucket, now = Pace(32), Bucket(100, 100, "exact"), 0.0
+    taken: list[float] = []
+    while now < 35:
+        now += max(pace.wait(now), 1e-3)
+        pace.started(now)
+        if now < 5:
+            pace.turned_away(now, now + 0.01, wait=None)
+        elif bucket.takes(now):
+            pace.taken(now, now + 0.01)
+            taken.append(now)
+        else:
+            pace.turned_away(now, now + 0.01, wait=bucket.wait)
+    late = sum(25 <= each < 35 for each in taken) / 10
+    assert late >= 90, f"{late:.0f} calls a second of the 100 allowed, twenty seconds after the outage"

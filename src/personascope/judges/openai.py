@@ -14,7 +14,7 @@ from typing import Any
 from personascope.calls import Asked, Meter, Reply, ask_all
 from personascope.endpoints import Endpoint, Failure, Pace, Retry, made_safe, open_endpoint
 from personascope.errors import JudgeError
-from personascope.judges.probabilities import distribution_of
+from personascope.judges.probabilities import Distribution, distribution_of
 from personascope.judges.profiles import profile_of
 from personascope.judges.readout import OF_THE_CALL, Mode, Rule, read, reread, splits_numbers
 from personascope.records import Case, Verdict
@@ -55,7 +55,7 @@ _ASKING: dict[Mode, Asking] = {
 }
 
 
-_PROBE = 20  # how many cases a judge is tried on before it is given the rest
+_PROBE = 20  # how many answers show whether a readout suits a judge, so that no more are asked for in vain
 
 
 class OpenAIJudge:
@@ -154,23 +154,29 @@ class OpenAIJudge:
             return []
         self.endpoint.require_key()
         distinct = list(dict.fromkeys(cases))
-        # What is wrong with a judge as a whole shows in its first answers, so no more than those are asked in vain.
-        probed = 0 if self._fits else _PROBE
-        verdicts: dict[Case, Verdict] = {}
-        for some in filter(None, (distinct[:probed], distinct[probed:])):
-            asked = ask_all(
-                self.endpoint,
-                {case: self._body(case) for case in some},
-                concurrency=self._concurrency,
-                retry=self._retry,
-                useless=self._useless,
-                meter=self._meter,
-                pace=self._pace,
-            )
-            if not verdicts:
-                self._check(asked)
-            self._fits |= len(some) >= _PROBE
-            verdicts |= {case: self._verdict(case, outcome) for case, outcome in asked.outcomes.items()}
+        first: list[Distribution] = []
+
+        def useless(case: Case, reply: Reply) -> str:
+            if not self._fits:
+                first.append(distribution_of(reply.logprobs))
+                self._fits = len(first) >= _PROBE
+                if self._fits:
+                    self._check_numbers(first)
+            return self._useless(case, reply)
+
+        asked = ask_all(
+            self.endpoint,
+            {case: self._body(case) for case in distinct},
+            concurrency=self._concurrency,
+            retry=self._retry,
+            useless=useless,
+            meter=self._meter,
+            pace=self._pace,
+        )
+        self._check(asked)
+        if not self._fits:
+            self._check_numbers(first)
+        verdicts = {case: self._verdict(case, outcome) for case, outcome in asked.outcomes.items()}
         return [verdicts[case] for case in cases]
 
     def reread(self, case: Case, verdict: Verdict) -> Verdict:
@@ -231,8 +237,10 @@ class OpenAIJudge:
             raise JudgeError(
                 f"{judge}: {asked.stopped}: check {key}, the model's name and the address {self.endpoint.base_url}"
             )
-        said = [distribution_of(each.logprobs) for each in outcomes.values() if isinstance(each, Reply)]
+
+    def _check_numbers(self, said: Sequence[Distribution]) -> None:
         if self.rule.mode == "expectation" and splits_numbers(said):
             raise JudgeError(
-                f"{judge}: no number of two digits is ever one token, so 85 would read as 8: choose 'digits'"
+                f"judge {self.model} at {self.endpoint.name}: no number of two digits is ever one token, so 85 would "
+                "read as 8: choose 'digits'"
             )
