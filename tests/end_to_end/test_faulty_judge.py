@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from fake_endpoint import LASTING, PASSING, FakeEndpoint, Limit, Weather, score_of
+from fake_endpoint import LASTING, PASSING, FakeEndpoint, Weather, score_of
 from personascope.costs import Budget
 from personascope.endpoints import Retry
 from personascope.judges.openai import OpenAIJudge
@@ -102,25 +101,3 @@ def test_every_case_ends_none_is_lost_and_none_is_asked_again(tmp_path: Path) ->
         again = judged(Ledger())
         assert fake.calls == calls, f"{fake.calls - calls} calls were made for cases that were all answered"
         assert [verdict.outcome for verdict in again] == [verdict.outcome for verdict in verdicts]
-
-
-def test_nine_tenths_of_what_the_server_allows_are_used() -> None:
-    """Of the calls that the server's limit lets through, faulty or not, in the time that all of them took.
-
-    The first hundred cases are for learning the limit, which takes a second or two. Calls that never end are left out:
-    they hold the last of so few cases for the length of a time-out.
-    """
-    limit = Limit(60, 8)
-    weather = Weather(seed=2, share=0.2, without=("never ends",))
-    with FakeEndpoint(faults=weather, limit=limit, pace=0.02) as fake:
-        judge = OpenAIJudge("fake-1", endpoint=fake.endpoint, readout="digits", concurrency=AT_ONCE, retry=PATIENT)
-        cases = cases_of(900)
-        judge.score(cases[:100])
-        before = sum(map(len, weather.met.values()))
-        started = time.monotonic()
-        verdicts = judge.score(cases[100:])
-        took = time.monotonic() - started
-    assert {verdict.outcome for verdict in verdicts} <= {"scored", "refused", "unreadable"}
-    passed = sum(map(len, weather.met.values())) - before
-    used = passed / (limit.burst + limit.rate * took)
-    assert used >= 0.9, f"{passed} calls in {took:.1f} s: {used:.1%} of what is allowed; {limit.refused} turned away"

@@ -22,7 +22,7 @@ VOCABULARY = {"errors", "identity", "files", "traits", "lineages", "records", "v
 PROTOCOLS = {"engines", "judges", "writers"}
 STORE = {"store", "readings"}
 WRITING = {"drafting", "linting", "trait_writing", "trait_forms"}
-SCIENCE = {"respond", "extract", "selection", "trace", "studies", "plans", *WRITING}
+SCIENCE = {"respond", "extract", "selection", "trace", "studies", "plans", "doctor", *WRITING}
 ADAPTERS = ("engines.", "judges.", "writers.", "endpoints", "calls", "interop")
 
 LAYERS: list[tuple[str, set[str], tuple[str, ...]]] = [
@@ -30,7 +30,7 @@ LAYERS: list[tuple[str, set[str], tuple[str, ...]]] = [
     ("vocabulary", VOCABULARY, ()),
     ("protocols", VOCABULARY | PROTOCOLS, ()),
     ("store", VOCABULARY | PROTOCOLS | STORE | {"remembering"}, ()),
-    ("science", VOCABULARY | PROTOCOLS | SCIENCE, ("linting.", "trait_forms.")),
+    ("science", VOCABULARY | PROTOCOLS | SCIENCE, ("linting.", "trait_forms.", "doctor.")),
     ("engines", VOCABULARY | PROTOCOLS, ("engines.",)),
     # The scripted judge and the scripted engine are two halves of one double; opening knows the lab's judge by name.
     ("judges", VOCABULARY | PROTOCOLS | {"endpoints", "calls", "engines.scripted", "lab.judge"}, ("judges.",)),
