@@ -14,23 +14,11 @@ import numpy as np
 import pytest
 
 import personascope as ps
-from personascope.cli import app, terminal
+from personascope.cli import terminal
 
 # A shell that runs tests in the background has its children ignore the interrupt; this command listens again.
 LISTENING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from personascope.cli import main"
 COMMAND = [sys.executable, "-c", f"{LISTENING}; main()"]
-
-
-@pytest.fixture
-def run(capsys, tmp_path, monkeypatch):
-    """Runs a command in this process, in a folder of its own; its exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        code = terminal.guarded(lambda: app([*map(str, arguments)], standalone_mode=False))
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def test_json_of_any_text_is_valid_and_the_same_text(capsysbinary):

@@ -7,7 +7,6 @@ import sqlite3
 
 import pytest
 
-from personascope.cli import app, terminal
 from personascope.published.audits.findings import SEVERITIES
 from published_damage import damage
 from published_world import build
@@ -15,18 +14,6 @@ from published_world import build
 # Every damage is read in test_published_reading; here is one of each kind that the verbs must live with.
 DAMAGED = ("cut inside quotes", "code in a vector", "no coherence", "two trait columns", "results cut inside a row")
 VERBS = (("published", "check"), ("published", "audit"), ("published", "figures"), ("import",))
-
-
-@pytest.fixture
-def run(capsys, tmp_path, monkeypatch):
-    """Runs a command in this process, in a folder of its own; its exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        code = terminal.guarded(lambda: app([*map(str, arguments)], standalone_mode=False))
-        return code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ import torch
 import transformers
 
 import toy_models
-from personascope.cli import app, terminal
 from personascope.doctor import examine
 from personascope.doctor.checks import layers_are_named_alike
 from personascope.doctor.findings import NOISE, Finding, same_answers, same_readings
@@ -339,17 +338,6 @@ def test_a_reading_that_is_no_number_never_passes() -> None:
         finding = same_readings("x", replace(readings, **{name: spoiled}), readings, 1.0)
         assert not finding.passed
         assert f"layer 1, {name}" in finding.what
-
-
-@pytest.fixture
-def run(capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        code = terminal.guarded(lambda: app([*map(str, arguments)], standalone_mode=False))
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def test_the_lab_is_sound_and_its_table_says_so(run: Any) -> None:

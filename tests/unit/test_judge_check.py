@@ -15,7 +15,6 @@ import pytest
 
 from fake_endpoint import FakeEndpoint, Fault, Speech
 from personascope.calibration import check_judge, compare, load_anchors, load_rubric, next_draw
-from personascope.cli import app, terminal
 from personascope.endpoints import Retry
 from personascope.errors import JudgeError, TraitError
 from personascope.judges.openai import OpenAIJudge
@@ -68,18 +67,6 @@ def rubric_file(tmp_path: Path) -> Path:
     path = tmp_path / "rubric.toml"
     path.write_text(f"text = '''{RUBRIC.text}'''\n")
     return path
-
-
-@pytest.fixture
-def run(capsys, tmp_path, monkeypatch):
-    """Runs a command in a folder of its own; its exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        code = terminal.guarded(lambda: app([*map(str, arguments)], standalone_mode=False))
-        return code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
