@@ -43,8 +43,12 @@ class Engine(Protocol):
         """The text the model sees for a prompt: needs the tokenizer, no weights."""
         ...
 
-    def generate(self, requests: Sequence[Request]) -> list[Response]:
-        """One response per request, in order. Requests may differ in text, sampling, draw and edits."""
+    def generate(self, requests: Sequence[Request], *, read: bool = False) -> list[Response]:
+        """One response per request, in order. Requests may differ in text, sampling, draw and edits.
+
+        With ``read`` the responses will be read next: an engine that can, reads them as it speaks, and the
+        :meth:`read` that follows is then free. It changes no answer.
+        """
         ...
 
     def encode(self, responses: Sequence[Response]) -> list[Response]:

@@ -1,14 +1,18 @@
-"""The decode loop, and the reading pass: one batch of rows of one width.
+"""The decode loop, and batches in which every row has a prompt of its own.
 
-Owns: :func:`decode` and :func:`read_means`. The one law: a row is computed at a width that is a function of its own
-length alone, among enough rows for a matrix product to stay one, so its batch mates cannot change it.
+Owns: :func:`decode`, :class:`Batch` and :class:`PaddedBatch`. The one law: what a row is told depends on that row alone;
+a padded one is computed at a width that is a function of its own length, among enough rows for a matrix product to stay
+one, so its batch mates cannot change it.
+
+:class:`personascope.engines.shared.SharedBatch` is the batch of most models; this one serves those whose attention is
+not the usual one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 import torch
@@ -68,15 +72,46 @@ def width_of(length: int) -> int:
     return (length // STEP + 1) * STEP
 
 
-def decode(loaded: Loaded, rows: Sequence[Row], width: int) -> list[Drawn]:
+class Batch(Protocol):
+    """Rows on their way: what :func:`decode` needs of them."""
+
+    held: Int[np.ndarray, "row"]
+    """Which of the first rows are still there."""
+    longest: int
+    sampler: Sampler
+    reads: bool
+    """Whether what is said is read, so that a row's last token goes through the model too."""
+
+    def begin(self) -> Float[torch.Tensor, "row token"]:
+        """The logits after the prompts."""
+        ...
+
+    def go_on(
+        self, tokens: Int[torch.Tensor, "row"], step: int, *, said: Bool[np.ndarray, "row"], last: bool
+    ) -> Float[torch.Tensor, "row token"]:
+        """The logits after one more token per row, the one drawn at ``step``, which some rows have ``said``.
+
+        After the ``last`` nothing is asked, and the logits mean nothing.
+        """
+        ...
+
+    def keep(self, rows: Int[np.ndarray, "kept"]) -> None:
+        """Drops every other row."""
+        ...
+
+
+def filled_up(rows: Sequence[Row]) -> list[Row]:
+    """Rows enough for a batch: the first again and again, if they are too few."""
+    return [*rows, *[rows[0]] * (FEWEST_ROWS - len(rows))]
+
+
+def decode(batch: Batch, rows: Sequence[Row], end_tokens: frozenset[int]) -> list[Drawn]:
     """The response tokens of each row, without the token that ended it, and how it ended."""
-    filled = [*rows, *[rows[0]] * (FEWEST_ROWS - len(rows))]
-    limits = np.array([row.request.drawn_with.max_tokens for row in filled])
-    limits[len(rows) :] = 0
-    batch = _Batch(loaded, filled, width, longest=int(limits.max()))
-    drawn = np.zeros((len(filled), batch.longest), dtype=np.int64)
-    sizes, stopped = np.zeros(len(filled), dtype=int), np.zeros(len(filled), dtype=bool)
-    ends = np.array(sorted(loaded.end_tokens), dtype=np.int64)
+    limits = np.zeros(len(batch.held), dtype=int)
+    limits[: len(rows)] = [row.request.drawn_with.max_tokens for row in rows]
+    drawn = np.zeros((len(limits), batch.longest), dtype=np.int64)
+    sizes, stopped = np.zeros(len(limits), dtype=int), np.zeros(len(limits), dtype=bool)
+    ends = np.array(sorted(end_tokens), dtype=np.int64)
     running = limits > 0
     logits = batch.begin()
     for step in range(batch.longest):
@@ -85,15 +120,20 @@ def decode(loaded: Loaded, rows: Sequence[Row], width: int) -> list[Drawn]:
         drawn[held, step] = chosen
         ended = running & np.isin(chosen, ends)
         stopped[held[ended]] = True
-        sizes[held[running & ~ended]] = step + 1
-        running = running & ~ended & (limits[held] > step + 1)
-        if not running.any():
+        said = running & ~ended
+        sizes[held[said]] = step + 1
+        running = said & (limits[held] > step + 1)
+        needed = said if batch.reads else running
+        if not needed.any():
             break
-        kept = _worth_keeping(running)
+        kept = _worth_keeping(needed)
         if kept is not None:
-            running, tokens = running[kept], tokens[torch.from_numpy(kept).to(tokens.device)]
+            running, said, tokens = running[kept], said[kept], tokens[torch.from_numpy(kept).to(tokens.device)]
             batch.keep(kept)
-        logits = batch.go_on(tokens, step)
+        last = not running.any()
+        logits = batch.go_on(tokens, step, said=said, last=last)
+        if last:
+            break
     return [
         (tuple(drawn[row, : sizes[row]].tolist()), "stop" if stopped[row] else "length") for row in range(len(rows))
     ]
@@ -108,10 +148,14 @@ def _worth_keeping(running: Bool[np.ndarray, "row"]) -> Int[np.ndarray, "kept"] 
     return np.sort(np.argsort(~running, kind="stable")[: max(count, FEWEST_ROWS)])
 
 
-class _Batch:
+class PaddedBatch:
     """The tensors of the rows that are still held: tokens, cache, mask, positions, edits and sampler."""
 
-    def __init__(self, loaded: Loaded, rows: Sequence[Row], width: int, *, longest: int) -> None:
+    reads = False
+
+    def __init__(self, loaded: Loaded, rows: Sequence[Row], width: int) -> None:
+        rows = filled_up(rows)
+        longest = max(row.request.drawn_with.max_tokens for row in rows)
         self._loaded, self._width, self.longest = loaded, width, longest
         self.held = np.arange(len(rows))
         device = loaded.device
@@ -141,7 +185,9 @@ class _Batch:
         positions = (mask.long().cumsum(-1) - 1).clamp(min=0)
         return self._forward(self._tokens, mask, positions, self._shifts.over(phases))
 
-    def go_on(self, tokens: Int[torch.Tensor, "row"], step: int) -> Float[torch.Tensor, "row token"]:
+    def go_on(
+        self, tokens: Int[torch.Tensor, "row"], step: int, *, said: Bool[np.ndarray, "row"], last: bool
+    ) -> Float[torch.Tensor, "row token"]:
         """The logits after one more token per row, the one drawn at ``step``."""
         mask = self._mask[:, : self._width + step + 1]
         fed = tokens.to(self._loaded.device)[:, None]
@@ -175,63 +221,3 @@ class _Batch:
             )
         logits: torch.Tensor = out.logits[:, -1]
         return logits
-
-
-@dataclass(frozen=True, eq=False)
-class Spoken:
-    """One response to read: its tokens, where the response starts, and the edits it was given under."""
-
-    request: Request
-    tokens: tuple[int, ...]
-    response_start: int
-
-
-def read_means(loaded: Loaded, rows: Sequence[Spoken], width: int) -> dict[str, Float[np.ndarray, "row layer ..."]]:
-    """Per row and layer: means over response, prompt and last prompt token, and the mean norm over the response.
-
-    Padding is to the right, where no token sees it, so no mask is needed and every kernel is the causal one.
-    """
-    filled = [*rows, *[rows[0]] * (FEWEST_ROWS - len(rows))]
-    tokens = torch.zeros((len(filled), width), dtype=torch.long)
-    phases = torch.full((len(filled), width), edits.PADDING)
-    for row, each in enumerate(filled):
-        tokens[row, : len(each.tokens)] = torch.tensor(each.tokens)
-        phases[row, : len(each.tokens)] = edits.RESPONSE
-        phases[row, : each.response_start] = edits.PROMPT
-        phases[row, each.response_start - 1] = edits.LAST_PROMPT
-    tokens, phases = tokens.to(loaded.device), phases.to(loaded.device)
-    shifts = Shifts([row.request.edits for row in filled], hidden_size=loaded.hidden_size, dtype=loaded.dtype)
-    reader = _Reader(phases, range(loaded.last_layer + 1))
-    with loaded.stream.touched(reader.after(shifts.over(phases))):
-        loaded.model(input_ids=tokens, use_cache=False, logits_to_keep=1)
-    return {name: np.stack(layers, 1)[: len(rows)] for name, layers in reader.seen.items()}
-
-
-class _Reader:
-    """Takes the means of every layer as the stream passes, so that no layer's whole stream is kept."""
-
-    def __init__(self, phases: Int[torch.Tensor, "row position"], layers: Iterable[int]) -> None:
-        response, last = phases == edits.RESPONSE, phases == edits.LAST_PROMPT
-        spans = torch.stack([response, last | (phases == edits.PROMPT), last], 1).float()
-        # No response token: 0 / 0 is NaN, which is what an empty response reads.
-        self._spans: Float[torch.Tensor, "row span position"] = spans / spans.sum(-1, keepdim=True)
-        self._layers = list(layers)
-        self.seen: dict[str, list[np.ndarray]] = {name: [] for name in ("response", "prompt", "last_prompt", "norms")}
-
-    def after(self, shifts: dict[int, Touch]) -> dict[int, Touch]:
-        """The touches that read every layer, each after its edit."""
-        return {layer: self._reading(shifts.get(layer)) for layer in self._layers}
-
-    def _reading(self, shift: Touch | None) -> Touch:
-        def touch(stream: torch.Tensor) -> torch.Tensor:
-            moved = stream if shift is None else shift(stream)
-            spans = self._spans.to(moved.device)
-            exact = moved.float()
-            means = torch.bmm(spans, exact)
-            norms = (spans[:, 0] * torch.linalg.vector_norm(exact, dim=-1)).sum(-1)
-            for span, name in enumerate(("response", "prompt", "last_prompt")):
-                self.seen[name].append(means[:, span].cpu().numpy())
-            self.seen["norms"].append(norms.cpu().numpy())
-            return moved
-
-        return touch

@@ -52,6 +52,14 @@ class Shifts:
         kinds = self._kinds.to(phases.device)[:, None]
         return {layer: _adding(table.to(phases.device)[kinds, phases]) for layer, table in self._tables.items()}
 
+    def at(
+        self, rows: Int[np.ndarray, "token"], phases: Int[np.ndarray, "token"], device: torch.device
+    ) -> dict[int, Touch]:
+        """The touches for a forward pass over ``[1 token]``, each of a row and in a phase of its own."""
+        kinds = self._kinds[torch.from_numpy(rows)]
+        steady = {layer: table[kinds, torch.from_numpy(phases)][None] for layer, table in self._tables.items()}
+        return {layer: _adding(delta.to(device)) for layer, delta in steady.items() if bool(delta.any())}
+
     def onward(self, rows: Int[np.ndarray, "row"], device: torch.device) -> dict[int, Touch]:
         """The touches for decode steps of these rows: one response token each."""
         kinds = self._kinds[torch.from_numpy(rows)]

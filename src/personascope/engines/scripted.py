@@ -68,7 +68,7 @@ class ScriptedEngine:
     def render(self, prompt: Prompt) -> str:
         return f"{prompt.instruction} {prompt.question}" if prompt.instruction else prompt.question
 
-    def generate(self, requests: Sequence[Request]) -> list[Response]:
+    def generate(self, requests: Sequence[Request], *, read: bool = False) -> list[Response]:
         check_edits(self, (edit for request in requests for edit in request.edits))
         self._load()
         return [self._respond(request) for request in requests]

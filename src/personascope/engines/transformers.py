@@ -10,30 +10,27 @@ import gc
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 import torch
 
 from personascope.engines import check_edits, loading, rendering, unencoded
 from personascope.engines.blocks import ResidualStream
-from personascope.engines.decoding import Drawn, Loaded, Row, Spoken, decode, read_means, width_of
+from personascope.engines.decoding import Drawn, Loaded, PaddedBatch, Row, decode, width_of
+from personascope.engines.memory import affordable_rows, halving
+from personascope.engines.reading import Spoken, read_means
+from personascope.engines.shared import SharedBatch, shares
 from personascope.engines.uniforms import SAMPLER_VERSION
 from personascope.errors import EngineError
 from personascope.lineages import Checkpoint
 from personascope.records import Readings, Request, Response
 from personascope.traits import Prompt
 
-MOST_ROWS: Final = 512
-"""Rows of one batch unless said otherwise. Measured on one CPU core (0.27 M parameters, 45 tokens of prompt and 32 of
-answer): batches of 128, 256 and 512 rows take 2.8, 2.4 and 2.3 ms a response."""
-
 SMALL: Final = 20_000_000
 """Parameters below which a model on a CPU computes on one thread. Its matrices are too small for more to pay (1,000
 rows of the lab take 3.1 CPU seconds on one thread and 9.2 on two that spin), and one thread gives the same bits on a
 machine of any number of cores: two gave another answer to 1 of 21,000 requests."""
-
-_Work = TypeVar("_Work", Row, Spoken)
 
 
 class TransformersEngine:
@@ -68,6 +65,8 @@ class TransformersEngine:
         self._end_tokens = loading.end_tokens(self._folder, self._config, self._tokenizer)
         self._rows = rows
         self._loaded: Loaded | None = None
+        self._shares: bool | None = None
+        self._heard: dict[Any, dict[str, np.ndarray]] = {}
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -100,8 +99,11 @@ class TransformersEngine:
         """The text the model sees for a prompt: see :func:`personascope.engines.rendering.render`."""
         return rendering.render(self._tokenizer, prompt)
 
-    def generate(self, requests: Sequence[Request]) -> list[Response]:
+    def generate(self, requests: Sequence[Request], *, read: bool = False) -> list[Response]:
         """One response per request, in order.
+
+        What prompts have in common is computed once. With ``read`` the residual stream is summed up as it passes, and
+        the next :meth:`read` of these responses costs no further pass.
 
         Raises:
             LayerError: for an edit at a layer the model does not have.
@@ -116,18 +118,38 @@ class TransformersEngine:
         for row in rows:
             self._check_vocabulary(row.prompt)
             self._check_length(len(row.prompt), row.request.drawn_with.max_tokens)
-        drawn: list[Drawn | None] = [None] * len(rows)
-        lengths = [(len(row.prompt), row.request.drawn_with.max_tokens) for row in rows]
-        for chunk, width in self._chunks(lengths):
-            with self._computing() as loaded:
-                for index, answer in zip(chunk, decode(loaded, [rows[i] for i in chunk], width), strict=True):
-                    drawn[index] = answer
-        answers = [each for each in drawn if each is not None]
-        texts = rendering.decode(self._tokenizer, [tokens for tokens, _ in answers])
-        return [
-            Response(row.request, row.prompt + tokens, len(row.prompt), text, finish)
-            for row, (tokens, finish), text in zip(rows, answers, texts, strict=True)
+        drawn: dict[int, Drawn] = {}
+        heard: dict[int, dict[str, np.ndarray]] = {}
+        for chunk, width in self._spoken_chunks(rows):
+
+            def speak(some: list[int], width: int | None = width) -> None:
+                answers, means = self._spoken([rows[index] for index in some], width, read=read)
+                drawn.update(zip(some, answers, strict=True))
+                heard.update((index, {name: means[name][row] for name in means}) for row, index in enumerate(some))
+
+            halving(chunk, speak)
+        texts = rendering.decode(self._tokenizer, [drawn[index][0] for index in range(len(rows))])
+        responses = [
+            Response(row.request, row.prompt + drawn[index][0], len(row.prompt), text, drawn[index][1])
+            for index, (row, text) in enumerate(zip(rows, texts, strict=True))
         ]
+        if read:
+            self._heard = {_as_heard(responses[index]): means for index, means in heard.items()}
+        return responses
+
+    def _spoken(
+        self, rows: Sequence[Row], width: int | None, *, read: bool
+    ) -> tuple[list[Drawn], dict[str, np.ndarray]]:
+        """What rows of a padded width, or of no width because nothing is padded, say; and its means if they are taken.
+
+        A padded batch takes none: what it says is read in a pass of its own.
+        """
+        with self._computing() as loaded:
+            if width is not None:
+                return decode(PaddedBatch(loaded, rows, width), rows, loaded.end_tokens), {}
+            batch = SharedBatch(loaded, rows, reads=read)
+            answers = decode(batch, rows, loaded.end_tokens)
+            return answers, batch.means() if read else {}
 
     def encode(self, responses: Sequence[Response]) -> list[Response]:
         """The same responses, each with its tokens; prompt and answer are encoded apart.
@@ -151,17 +173,27 @@ class TransformersEngine:
                 not have.
         """
         check_edits(self, (edit for response in responses for edit in response.request.edits))
-        rows = [Spoken(each.request, *each.spoken) for each in self.encode(responses)]
+        responses = self.encode(responses)
+        rows = [Spoken(each.request, *each.spoken) for each in responses]
         for row in rows:
             self._check_tokens(row)
             self._check_length(len(row.tokens), 0)
         shape = (len(rows), self.last_layer + 1, self.hidden_size)
         arrays = {name: np.full(shape, np.nan, np.float32) for name in ("response", "prompt", "last_prompt")}
         arrays["norms"] = np.full(shape[:2], np.nan, np.float32)
-        for chunk, width in self._chunks([(len(row.tokens), 0) for row in rows]):
-            with self._computing() as loaded:
-                for name, means in read_means(loaded, [rows[i] for i in chunk], width).items():
-                    arrays[name][chunk] = means
+        heard = {index: means for index, each in enumerate(responses) if (means := self._heard.get(_as_heard(each)))}
+        for index, means in heard.items():
+            for name, mean in means.items():
+                arrays[name][index] = mean
+        unheard = [index for index in range(len(rows)) if index not in heard]
+        for chunk, width in self._padded_chunks({index: (len(rows[index].tokens), 0) for index in unheard}):
+
+            def take(some: list[int], width: int = width) -> None:
+                with self._computing() as loaded:
+                    for name, means in read_means(loaded, [rows[index] for index in some], width).items():
+                        arrays[name][some] = means
+
+            halving(chunk, take)
         heard = np.array([len(row.tokens) > row.response_start for row in rows], dtype=bool)
         if not np.isfinite(arrays["norms"][heard]).all():
             raise EngineError(
@@ -172,9 +204,10 @@ class TransformersEngine:
 
     def close(self) -> None:
         """Frees the weights."""
+        self._heard = {}
         if self._loaded is None:
             return
-        self._loaded = None
+        self._loaded, self._shares = None, None
         gc.collect()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
@@ -211,28 +244,37 @@ class TransformersEngine:
             )
         return self._loaded
 
-    def _chunks(self, lengths: Sequence[tuple[int, int]]) -> Iterator[tuple[list[int], int]]:
+    def _spoken_chunks(self, rows: Sequence[Row]) -> Iterator[tuple[list[int], int | None]]:
+        """Rows that go together: where they share their prompts without a width, those of like prompts side by side."""
+        lengths = {index: (len(row.prompt), row.request.drawn_with.max_tokens) for index, row in enumerate(rows)}
+        if not rows or not self._sharing():
+            yield from self._padded_chunks(lengths)
+            return
+        order = sorted(lengths, key=lambda index: (-lengths[index][1], rows[index].prompt))
+        while order:
+            count = self._rows or self._affordable(*map(max, zip(*(lengths[index] for index in order), strict=True)))
+            yield order[:count], None
+            order = order[count:]
+
+    def _padded_chunks(self, lengths: Mapping[int, tuple[int, int]]) -> Iterator[tuple[list[int], int]]:
         """Rows of one width together, those that run longest first; each with its width."""
         groups: dict[int, list[int]] = defaultdict(list)
-        for index, (length, _) in enumerate(lengths):
+        for index, (length, _) in lengths.items():
             groups[width_of(length)].append(index)
         for width, members in sorted(groups.items()):
             members.sort(key=lambda index: -lengths[index][1])
-            count = self._rows or self._affordable_rows(width, lengths[members[0]][1])
+            count = self._rows or self._affordable(width, lengths[members[0]][1])
             for start in range(0, len(members), count):
                 yield members[start : start + count], width
 
-    def _affordable_rows(self, width: int, more: int) -> int:
-        """How many rows of a width fit a share of the memory: their cache, mask, logits and widest activations."""
-        config: Any = self._text_config
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        size = getattr(config, "head_dim", None) or self.hidden_size // config.num_attention_heads
-        wide = getattr(config, "intermediate_size", None) or 4 * self.hidden_size
-        cache = 2 * self.last_layer * heads * size * (width + more)
-        activations = (4 * wide + 8 * self.hidden_size) * width
-        row = self._dtype.itemsize * (cache + activations) + 8 * width * width + 40 * config.vocab_size
-        free = torch.cuda.mem_get_info(self._weights().device)[0] // 2 if self._device.type == "cuda" else 2**31
-        return max(1, min(MOST_ROWS, int(free // row)))
+    def _sharing(self) -> bool:
+        if self._shares is None:
+            with self._computing() as loaded:
+                self._shares = shares(loaded)
+        return self._shares
+
+    def _affordable(self, width: int, more: int) -> int:
+        return affordable_rows(self._text_config, self._weights(), width, more)
 
     def _check_end(self) -> None:
         if not self._end_tokens:
@@ -264,3 +306,9 @@ class TransformersEngine:
                 f"token {max(tokens)} cannot be read by {self._checkpoint.label}, which has {vocabulary} tokens: "
                 "use the tokenizer of this checkpoint, and responses it gave"
             )
+
+
+def _as_heard(response: Response) -> tuple[Any, ...]:
+    """What the means of a response depend on."""
+    edits = tuple(tuple(edit.identity.items()) for edit in response.request.edits)
+    return (*response.spoken, edits)

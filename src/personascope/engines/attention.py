@@ -1,0 +1,293 @@
+"""Attention over what rows share and what each has of its own.
+
+Owns: :class:`PromptAttention` and :class:`AnswerAttention`, and telling transformers of them. The one law: what a token
+looks back at is what it would see alone, and the numbers it gets depend on its own row alone: every product is of a
+shape that follows from the row's own length, among enough rows (:data:`personascope.engines.decoding.FEWEST_ROWS`).
+
+All tokens of a forward pass lie in one row, ``[1, token]``, so that no weight meets padding. transformers hands queries,
+keys and values of a layer to :func:`_attend`, which gives them to whichever of the two classes is at work.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from transformers import AttentionInterface
+
+from personascope.engines.prefixes import BLOCK, PAGE, Pages, PromptTree
+from personascope.errors import EngineError
+
+NAME: Final = "personascope"
+NOTHING: Final = -1e30
+"""The score of a key that is not looked at: finite, so that a row that sees nothing of a page is no NaN."""
+
+_at_work = threading.local()
+
+
+class Attention(Protocol):
+    """What is at work while a forward pass runs."""
+
+    def attend(
+        self,
+        layer: int,
+        query: Float[torch.Tensor, "token heads size"],
+        key: Float[torch.Tensor, "token key_heads size"],
+        value: Float[torch.Tensor, "token key_heads size"],
+        scaling: float,
+        window: int | None,
+    ) -> Float[torch.Tensor, "token heads size"]: ...
+
+
+def _attend(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    **others: Any,
+) -> tuple[torch.Tensor, None]:
+    beyond = [name for name in ("softcap", "s_aux", "position_bias", "head_mask") if others.get(name) is not None]
+    if beyond or attention_mask is not None:
+        raise EngineError(f"{type(module).__name__} wants {beyond or 'a mask'} of attention, which is not shared")
+    attention: Attention = _at_work.attention
+    size = query.shape[-1]
+    flat = [each[0].transpose(0, 1) for each in (query, key, value)]
+    scale = size**-0.5 if scaling is None else scaling
+    return attention.attend(module.layer_idx, flat[0], flat[1], flat[2], scale, sliding_window)[None], None
+
+
+AttentionInterface.register(NAME, _attend)
+
+
+@contextmanager
+def attending(config: Any, attention: Attention) -> Iterator[None]:
+    """While this is open, every layer of the model of ``config`` attends by ``attention``."""
+    before = config._attn_implementation
+    _at_work.attention = attention
+    try:
+        config._attn_implementation = NAME
+        yield
+    finally:
+        config._attn_implementation = before
+        del _at_work.attention
+
+
+class PromptAttention:
+    """Prompts look back at themselves; keys and values of every node are kept, by layer."""
+
+    def __init__(self, tree: PromptTree, device: torch.device) -> None:
+        self._count = len(tree.tokens)
+        self._device = device
+        self._levels = [(torch.from_numpy(nodes), torch.from_numpy(sizes)) for nodes, sizes in tree.blocks()]
+        self._held: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._plans: list[tuple[torch.Tensor, ...]] = []
+        self._first = self._until = 0
+
+    def computing(self, first: int, until: int) -> None:
+        """The next forward pass is over nodes ``first`` to ``until`` (and, if they are few, some copies of them)."""
+        self._first, self._until, self._plans = first, until, []
+        for nodes, sizes in self._levels:
+            asking = nodes[:, -BLOCK:]
+            real = torch.arange(nodes.shape[1] - BLOCK, nodes.shape[1]) < sizes[:, None]
+            mine = real & (asking >= first) & (asking < until)
+            chosen = mine.any(1)
+            if not bool(chosen.any()):
+                continue
+            places = mine[chosen].nonzero(as_tuple=True)
+            targets = asking[chosen][places] - first
+            asked = (asking[chosen] - first).clamp(0, until - first - 1)
+            plan = (nodes[chosen], asked, places[0] * BLOCK + places[1], targets)
+            self._plans.append(tuple(each.to(self._device) for each in plan))
+
+    def attend(
+        self,
+        layer: int,
+        query: Float[torch.Tensor, "token heads size"],
+        key: Float[torch.Tensor, "token key_heads size"],
+        value: Float[torch.Tensor, "token key_heads size"],
+        scaling: float,
+        window: int | None,
+    ) -> Float[torch.Tensor, "token heads size"]:
+        keys, values = self._keep(layer, key, value)
+        out = torch.zeros_like(query)
+        for nodes, asked, places, targets in self._plans:
+            width = nodes.shape[1]
+            at = torch.arange(width, device=self._device)
+            # A filled-up node stands after every real one of its block, so the causal mask hides it.
+            seen = at[None, :] <= at[width - BLOCK :, None]
+            if window is not None:
+                seen &= at[None, :] > at[width - BLOCK :, None] - window
+            answer = torch.nn.functional.scaled_dot_product_attention(
+                query[asked].transpose(1, 2),
+                keys[nodes].transpose(1, 2),
+                values[nodes].transpose(1, 2),
+                attn_mask=seen[None, None].expand(len(nodes), 1, -1, -1),
+                scale=scaling,
+                enable_gqa=query.shape[1] != key.shape[1],
+            )
+            out[targets] = answer.transpose(1, 2).flatten(0, 1)[places]
+        return out
+
+    def _keep(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if layer not in self._held:
+            # Zeros: a node that is computed later is masked, and what is masked must be a number.
+            shapes = ((self._count, *key.shape[1:]), (self._count, *value.shape[1:]))
+            self._held[layer] = (key.new_zeros(shapes[0]), value.new_zeros(shapes[1]))
+        keys, values = self._held[layer]
+        length = self._until - self._first
+        keys[self._first : self._until] = key[:length]
+        values[self._first : self._until] = value[:length]
+        return keys, values
+
+    def paged(self, pages: Pages) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
+        """Keys and values ``[page key_heads PAGE size]`` of every layer; what was kept is let go."""
+        nodes = torch.from_numpy(pages.nodes).to(self._device)
+        found = {}
+        for layer in sorted(self._held):
+            keys, values = self._held.pop(layer)
+            found[layer] = (keys[nodes].transpose(1, 2).contiguous(), values[nodes].transpose(1, 2).contiguous())
+        return found
+
+
+class AnswerAttention:
+    """Answers look back at the pages of their prompts and at their own tokens; one token per row and step."""
+
+    def __init__(
+        self,
+        pages: Pages,
+        held: dict[int, tuple[torch.Tensor, torch.Tensor]],
+        lengths: Int[np.ndarray, "row"],
+        *,
+        longest: int,
+        device: torch.device,
+    ) -> None:
+        self._held, self._longest, self._device = held, longest, device
+        self._own: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._said = 0
+        self._look(pages, lengths)
+
+    def _look(self, pages: Pages, lengths: Int[np.ndarray, "row"]) -> None:
+        device = self._device
+        self._pages = pages
+        self._lengths = torch.from_numpy(np.asarray(lengths)).to(device)
+        self._furthest = int(np.max(lengths)) + self._longest
+        self._groups = [
+            (slice(each.first, each.first + len(each.rows)), torch.from_numpy(each.rows).to(device))
+            for each in pages.groups
+        ]
+        self._places = torch.from_numpy(pages.places).to(device)
+        at = torch.arange(PAGE, device=device)
+        self._positions = torch.from_numpy(pages.starts).to(device)[:, None] + at
+        empty = at >= torch.from_numpy(pages.filled).to(device)[:, None]
+        self._hidden = torch.where(empty, NOTHING, 0.0)
+        self._masks: dict[int, tuple[list[torch.Tensor], torch.Tensor]] = {}
+
+    def speaking(self, step: int) -> None:
+        """The next forward pass is over the token that each row said at ``step``."""
+        self._said = step + 1
+        self._masks = {}
+
+    def keep(self, rows: Int[torch.Tensor, "kept"], pages: Pages, lengths: Int[np.ndarray, "kept"]) -> None:
+        """Drops every other row; ``pages`` are those of the rows that stay, by the page numbers of before."""
+        known = {page: place for place, page in enumerate(self._pages.names)}
+        moved = torch.tensor([known[page] for page in pages.names], device=self._device)
+        self._held = {layer: (keys[moved], values[moved]) for layer, (keys, values) in self._held.items()}
+        self._own = {layer: (keys[rows], values[rows]) for layer, (keys, values) in self._own.items()}
+        self._look(pages, lengths)
+
+    def attend(
+        self,
+        layer: int,
+        query: Float[torch.Tensor, "token heads size"],
+        key: Float[torch.Tensor, "token key_heads size"],
+        value: Float[torch.Tensor, "token key_heads size"],
+        scaling: float,
+        window: int | None,
+    ) -> Float[torch.Tensor, "token heads size"]:
+        rows, heads, size = key.shape
+        own_keys, own_values = self._written(layer, key, value)
+        asked = (query * scaling).reshape(rows, heads, -1, size)
+        on_pages, on_own = self._masked(window, asked.shape[2])
+        parts = [
+            _part(_grouped(asked, looking), self._held[layer][0][page], self._held[layer][1][page], mask)
+            for (page, looking), mask in zip(self._groups, on_pages, strict=True)
+        ]
+        told, top, mass = _part(asked, own_keys, own_values, on_own)
+        nothing = (0.0, NOTHING, 0.0)
+        flat = [self._flat([part[which] for part in parts], asked.shape[2], nothing[which]) for which in range(3)]
+        slots = [[each[place] for each in flat] for place in self._places]
+        highest = top
+        for _, also_top, _ in slots:
+            highest = torch.maximum(highest, also_top)
+        weight = (top - highest).exp_()
+        told, mass = told * weight, mass * weight
+        for also_told, also_top, also_mass in slots:
+            weight = also_top.sub_(highest).exp_()
+            told = told + also_told.mul_(weight)
+            mass = mass + also_mass.mul_(weight)
+        return (told / mass).to(query.dtype).reshape(rows, query.shape[1], -1)
+
+    def _written(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if layer not in self._own:
+            rows, heads, _ = key.shape
+            room = [each.new_empty((rows, heads, self._longest, each.shape[-1])) for each in (key, value)]
+            self._own[layer] = (room[0], room[1])
+        keys, values = self._own[layer]
+        keys[:, :, self._said - 1] = key
+        values[:, :, self._said - 1] = value
+        return keys[:, :, : self._said], values[:, :, : self._said]
+
+    def _masked(self, window: int | None, share: int) -> tuple[list[torch.Tensor], torch.Tensor | None]:
+        """What is added to the scores of each group's pages and of the rows' own tokens."""
+        if window is None or self._furthest <= window:
+            return [self._hidden[page][:, None, None] for page, _ in self._groups], None
+        if window not in self._masks:
+            oldest = self._lengths + self._said - window  # the first position that is still looked at
+            on_pages = []
+            for page, looking in self._groups:
+                gone = self._positions[page][:, None] < oldest[looking][:, :, None]
+                hidden = torch.where(gone, NOTHING, self._hidden[page][:, None])
+                on_pages.append(hidden.repeat_interleave(share, dim=1)[:, None])
+            at = self._lengths[:, None] + torch.arange(self._said, device=self._device)
+            on_own = torch.where(at < oldest[:, None], NOTHING, 0.0)[:, None, None]
+            self._masks[window] = (on_pages, on_own)
+        return self._masks[window]
+
+    def _flat(self, parts: list[torch.Tensor], share: int, nothing: float) -> torch.Tensor:
+        """What the groups gave, pair by pair ``[pair key_heads share ...]``, and last that of a page nobody has."""
+        pairs = []
+        for each, (_, looking) in zip(parts, self._groups, strict=True):
+            pages, heads, _, size = each.shape
+            by_row = each.view(pages, heads, looking.shape[1], share, size).transpose(1, 2)
+            pairs.append(by_row.reshape(-1, heads, share, size))
+        return torch.cat([*pairs, torch.full_like(pairs[0][:1], nothing)])
+
+
+def _grouped(asked: torch.Tensor, looking: torch.Tensor) -> torch.Tensor:
+    """The queries ``[page key_heads place*share size]`` of the rows that look at each page."""
+    some = asked[looking]
+    pages, places, heads, share, size = some.shape
+    return some.transpose(1, 2).reshape(pages, heads, places * share, size)
+
+
+def _part(
+    asked: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What queries learn from some of their keys: the weighted sum of values, the highest score, the sum of weights.
+
+    Scores are relative to the highest, so parts can be put together afterwards.
+    """
+    scores = torch.matmul(asked, keys.transpose(-1, -2)).float()
+    if mask is not None:
+        scores = scores.add_(mask)
+    top = scores.amax(-1, keepdim=True)
+    weights = scores.sub_(top).exp_()
+    return torch.matmul(weights.to(values.dtype), values).float(), top, weights.sum(-1, keepdim=True)

@@ -1,0 +1,64 @@
+"""How much goes through a model at once.
+
+Owns: :func:`affordable_rows` and :func:`halving`. The one law: memory decides how rows are batched, never what they
+say, and no row is lost to a batch that did not fit.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import torch
+
+from personascope.engines.decoding import Loaded
+from personascope.errors import EngineError
+
+MOST_ROWS: Final = 512
+"""Rows of one batch unless said otherwise. Measured on one CPU core: 400 rows of a 27 M parameter model come within a
+few hundredths of what its matrix products can do, and more rows bring no more."""
+
+
+def affordable_rows(config: Any, loaded: Loaded, width: int, more: int) -> int:
+    """How many rows of ``width`` tokens that say ``more`` fit a share of the free memory.
+
+    Counted: their keys and values, mask, logits and widest activations, as if they had nothing in common.
+    """
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or loaded.hidden_size // config.num_attention_heads
+    wide = getattr(config, "intermediate_size", None) or 4 * loaded.hidden_size
+    cache = 2 * loaded.last_layer * heads * size * (width + more)
+    activations = (4 * wide + 8 * loaded.hidden_size) * width
+    row = loaded.dtype.itemsize * (cache + activations) + 8 * width * width + 40 * config.vocab_size
+    free = torch.cuda.mem_get_info(loaded.device)[0] // 2 if loaded.device.type == "cuda" else 2**31
+    return max(1, min(MOST_ROWS, int(free // row)))
+
+
+def halving(rows: Sequence[int], work: Callable[[list[int]], None]) -> None:
+    """Does the work of these rows at once or, where memory does not hold them, of one half after the other.
+
+    Raises:
+        EngineError: if it does not hold a single row.
+    """
+    try:
+        work(list(rows))
+        return
+    except (torch.OutOfMemoryError, RuntimeError, MemoryError) as problem:
+        if not _is_of_memory(problem):
+            raise
+        if len(rows) == 1:
+            raise EngineError(
+                "not even one row of this length fits the device's memory: shorten the prompt, lower max_tokens, "
+                "choose bfloat16, or device_map='auto' over several devices"
+            ) from None
+    gc.collect()  # only now, outside the handler, is nothing left that holds the batch
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    middle = len(rows) // 2
+    halving(rows[:middle], work)
+    halving(rows[middle:], work)
+
+
+def _is_of_memory(problem: Exception) -> bool:
+    return isinstance(problem, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(problem)
