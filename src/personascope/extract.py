@@ -62,7 +62,7 @@ def extract(
     method = method or Method()
     if judge is None:
         method = replace(method, bar=Bar(None, None))
-    answers = answer(instructed_arms(engine, trait, method), judge=judge)
+    answers = answer(instructed_arms(engine, trait, method), judge=judge, read=True)
     # Plain answers are only read here, so no judge is asked about them.
     plain = answer({"plain": plain_arm(engine, trait, method)}, judge=None)["plain"]
     name = judge.name if judge is not None else "none: every pair kept"

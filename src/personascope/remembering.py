@@ -69,17 +69,24 @@ class RememberingEngine:
         """The same responses with their tokens; the engine is needed only where one has none."""
         return list(responses) if all(each.tokens is not None for each in responses) else self.engine.encode(responses)
 
-    def generate(self, requests: Sequence[Request]) -> list[Response]:
-        """One response per request: those recorded from the store, the others asked for and recorded in chunks."""
+    def generate(self, requests: Sequence[Request], *, read: bool = False) -> list[Response]:
+        """One response per request: those recorded from the store, the others asked for and recorded in chunks.
+
+        With ``read`` the readings of the new ones are kept too.
+        """
         giver = self._giver()
         keys = [key_of("response", {**giver, "request": request}) for request in requests]
         known = self.store.lookup(keys)
         missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in known}
         self._notice("response", len(keys) - len(missing), False)
         self._record_renderings()
-        # Rows of like length compute together, so a chunk of them wastes least; the order is nobody's concern.
-        for some in chunked(sorted(missing.items(), key=lambda item: (len(item[1].text), item[0])), self._chunk):
-            fresh = self.engine.generate([request for _, request in some])
+        # Prompts that begin alike stand side by side, for an engine may compute that once; the order is nobody's concern.
+        for some in chunked(sorted(missing.items(), key=lambda item: (item[1].text, item[0])), self._chunk):
+            fresh = self.engine.generate([request for _, request in some], read=read)
+            if read:
+                # Before they are recorded: what is recorded has then been read, whenever the run is cut short, and a
+                # vector is made of the same numbers to the bit.
+                self.read(fresh)
             provenance = {**giver, "label": self.checkpoint.label}
             known |= self.store.record(
                 "response",
@@ -185,7 +192,7 @@ class RecordedEngine:
         text: str = found[key]["text"]
         return text
 
-    def generate(self, requests: Sequence[Request]) -> list[Response]:
+    def generate(self, requests: Sequence[Request], *, read: bool = False) -> list[Response]:
         raise self._lacking(f"{len(requests)} responses")
 
     def encode(self, responses: Sequence[Response]) -> list[Response]:

@@ -50,18 +50,18 @@ class Arm:
     edits: tuple[Edit, ...] = ()
 
 
-def answer(arms: Mapping[Name, Arm], *, judge: Judge | None) -> dict[Name, list[Answer]]:
+def answer(arms: Mapping[Name, Arm], *, judge: Judge | None, read: bool = False) -> dict[Name, list[Answer]]:
     """The answers of every arm, each with its trait and coherence verdicts; one batch per engine, one for the judge.
 
     Without a judge the verdicts are ``"unasked"``. The judge sees rubric, question and answer, never the instruction
-    (tracing study §1.4).
+    (tracing study §1.4). ``read`` says that the answers will be read next.
     """
     responses: dict[Name, list[Response]] = {}
     for engine in dict.fromkeys(id(arm.engine) for arm in arms.values()):
         mine = {name: arm for name, arm in arms.items() if id(arm.engine) == engine}
         requests = {name: _requests(arm.engine, arm.prompts, arm.sampling, arm.edits) for name, arm in mine.items()}
         speaker = next(iter(mine.values())).engine
-        said = iter(speaker.generate([request for some in requests.values() for request in some]))
+        said = iter(speaker.generate([request for some in requests.values() for request in some], read=read))
         responses |= {name: [next(said) for _ in some] for name, some in requests.items()}
     rows = [(name, place, response) for name in arms for place, response in enumerate(responses[name])]
     verdicts = iter(_score([(arms[name], place, response) for name, place, response in rows], judge))

@@ -68,7 +68,7 @@ def trace(
                     (subject, pole): arm for pole, arm in instructed_arms(source, subject.extract, method).items()
                 }
                 first[subject, "plain"] = plain_arm(steered, subject.evaluate, method)
-            answers = answer(first, judge=judge)
+            answers = answer(first, judge=judge, read=True)
 
             # Second batch: every arm that steers, along a vector or along a control that takes its place.
             second: dict[Effect, Arm] = {}

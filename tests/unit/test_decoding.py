@@ -10,7 +10,8 @@ import torch
 import transformers
 
 import toy_models
-from personascope.engines.decoding import FEWEST_ROWS, Row, _Batch, _worth_keeping, width_of
+from personascope.engines.decoding import FEWEST_ROWS, Batch, PaddedBatch, Row, _worth_keeping, width_of
+from personascope.engines.shared import SharedBatch
 from personascope.engines.transformers import TransformersEngine
 from personascope.lineages import Checkpoint
 from personascope.records import Edit, Request, Sampling
@@ -24,19 +25,21 @@ def test_a_width_depends_on_the_length_alone_and_always_leaves_room_for_padding(
         assert 1 <= width_of(length) - length <= 16
 
 
-def logits_of(engine: TransformersEngine, rows: list[Row]) -> torch.Tensor:
+def logits_of(engine: TransformersEngine, rows: list[Row], *, shared: bool) -> torch.Tensor:
     """The logits of four steps, each row fed the same tokens in any company: ``[step row token]``."""
     with torch.inference_mode():
-        batch = _Batch(engine._weights(), rows, 32, longest=4)
+        loaded = engine._weights()
+        batch: Batch = SharedBatch(loaded, rows) if shared else PaddedBatch(loaded, rows, 32)
         steps = [batch.begin()]
         for step in range(3):
             fed = torch.tensor([(7 + 11 * row.request.draw + step) % 250 + 6 for row in rows])
-            steps.append(batch.go_on(fed, step))
+            steps.append(batch.go_on(fed, step, said=np.ones(len(rows), dtype=bool), last=False))
     return torch.stack(steps)
 
 
+@pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("architecture", [each for each in toy_models.ARCHITECTURES if each != "Mixtral"])
-def test_the_fewest_rows_already_give_the_bits_of_many(architecture: str, tmp_path: Path) -> None:
+def test_the_fewest_rows_already_give_the_bits_of_many(architecture: str, shared: bool, tmp_path: Path) -> None:
     engine = TransformersEngine(Checkpoint.at(toy_models.build(tmp_path, architecture)))
     random = np.random.default_rng(0)
     rows = [
@@ -46,11 +49,11 @@ def test_the_fewest_rows_already_give_the_bits_of_many(architecture: str, tmp_pa
         )
         for draw in range(40)
     ]
-    many = logits_of(engine, rows)
+    many = logits_of(engine, rows, shared=shared)
     for first in (0, 5, 22):
-        few = logits_of(engine, rows[first : first + FEWEST_ROWS])
+        few = logits_of(engine, rows[first : first + FEWEST_ROWS], shared=shared)
         torch.testing.assert_close(few, many[:, first : first + FEWEST_ROWS], rtol=0, atol=0)
-    copies = logits_of(engine, [rows[9]] * FEWEST_ROWS)
+    copies = logits_of(engine, [rows[9]] * FEWEST_ROWS, shared=shared)
     torch.testing.assert_close(copies[:, :1], many[:, 9:10], rtol=0, atol=0)
 
 

@@ -137,9 +137,9 @@ def test_a_plan_counts_what_a_run_asks_for(table, tmp_path):
             return super().score(cases)
 
     class CountingEngine(ScriptedEngine):
-        def generate(self, requests):
+        def generate(self, requests, *, read=False):
             counted["response"] += len(requests)
-            return super().generate(requests)
+            return super().generate(requests, read=read)
 
     lineage, _ = scripted_lineage(TRAITS, (1.0, 1.0))
     opener = Opener(lambda checkpoint: CountingEngine(checkpoint, TRAITS))
@@ -242,12 +242,12 @@ def test_a_norm_that_cannot_be_measured_is_an_absence_and_the_rest_goes_on(table
     """A checkpoint that answers nothing has vectors' pairs dropped and no residual norm: the others still count."""
 
     class Mute(ScriptedEngine):
-        def generate(self, requests):
+        def generate(self, requests, *, read=False):
             def muted(response):
                 mute = response.request.text in TRAITS[0].evaluation_questions
                 return replace(response, tokens=response.tokens[: response.response_start]) if mute else response
 
-            return [muted(response) for response in super().generate(requests)]
+            return [muted(response) for response in super().generate(requests, read=read)]
 
     point = {"steering": {"layer": 2, "strength": 0.5, "unit": "residual"}}
     study = load(table | {"traits": [table["traits"][0] | {"points": [point]}]}, tmp_path)

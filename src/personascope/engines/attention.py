@@ -1,17 +1,17 @@
 """Attention over what rows share and what each has of its own.
 
-Owns: :class:`PromptAttention` and :class:`AnswerAttention`, and telling transformers of them. The one law: what a token
+Owns: :class:`PromptAttention`, :class:`AnswerAttention` and :class:`HeardAttention`, and telling transformers of them. The one law: what a token
 looks back at is what it would see alone, and the numbers it gets depend on its own row alone: every product is of a
 shape that follows from the row's own length, among enough rows (:data:`personascope.engines.decoding.FEWEST_ROWS`).
 
 All tokens of a forward pass lie in one row, ``[1, token]``, so that no weight meets padding. transformers hands queries,
-keys and values of a layer to :func:`_attend`, which gives them to whichever of the two classes is at work.
+keys and values of a layer to :func:`_attend`, which gives them to whichever of the classes is at work.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
@@ -27,11 +27,17 @@ NAME: Final = "personascope"
 NOTHING: Final = -1e30
 """The score of a key that is not looked at: finite, so that a row that sees nothing of a page is no NaN."""
 
+NONE: Final = (0.0, NOTHING, 0.0)
+"""What a page that a row does not have tells it, the highest score there, and the sum of weights."""
+
 _at_work = threading.local()
 
 
 class Attention(Protocol):
-    """What is at work while a forward pass runs."""
+    """What is at work while a forward pass runs over ``count`` tokens, and behind them some that fill it up."""
+
+    @property
+    def count(self) -> int: ...
 
     def attend(
         self,
@@ -50,8 +56,6 @@ def _attend(
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
-    scaling: float | None = None,
-    sliding_window: int | None = None,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
     beyond = [name for name in ("softcap", "s_aux", "position_bias", "head_mask") if others.get(name) is not None]
@@ -59,9 +63,14 @@ def _attend(
         raise EngineError(f"{type(module).__name__} wants {beyond or 'a mask'} of attention, which is not shared")
     attention: Attention = _at_work.attention
     size = query.shape[-1]
-    flat = [each[0].transpose(0, 1) for each in (query, key, value)]
+    flat = [each[0].transpose(0, 1)[: attention.count] for each in (query, key, value)]
+    scaling = others.get("scaling")
     scale = size**-0.5 if scaling is None else scaling
-    return attention.attend(module.layer_idx, flat[0], flat[1], flat[2], scale, sliding_window)[None], None
+    window = others.get("sliding_window")
+    told = attention.attend(module.layer_idx, flat[0], flat[1], flat[2], scale, window)
+    filled = told.new_zeros((query.shape[2], *told.shape[1:]))
+    filled[: attention.count] = told
+    return filled[None], None
 
 
 AttentionInterface.register(NAME, _attend)
@@ -84,15 +93,19 @@ class PromptAttention:
     """Prompts look back at themselves; keys and values of every node are kept, by layer."""
 
     def __init__(self, tree: PromptTree, device: torch.device) -> None:
-        self._count = len(tree.tokens)
+        self._nodes = len(tree.tokens)
         self._device = device
         self._levels = [(torch.from_numpy(nodes), torch.from_numpy(sizes)) for nodes, sizes in tree.blocks()]
         self._held: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._plans: list[tuple[torch.Tensor, ...]] = []
         self._first = self._until = 0
 
+    @property
+    def count(self) -> int:
+        return self._until - self._first
+
     def computing(self, first: int, until: int) -> None:
-        """The next forward pass is over nodes ``first`` to ``until`` (and, if they are few, some copies of them)."""
+        """The next forward pass is over nodes ``first`` to ``until``."""
         self._first, self._until, self._plans = first, until, []
         for nodes, sizes in self._levels:
             asking = nodes[:, -BLOCK:]
@@ -139,12 +152,11 @@ class PromptAttention:
     def _keep(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if layer not in self._held:
             # Zeros: a node that is computed later is masked, and what is masked must be a number.
-            shapes = ((self._count, *key.shape[1:]), (self._count, *value.shape[1:]))
+            shapes = ((self._nodes, *key.shape[1:]), (self._nodes, *value.shape[1:]))
             self._held[layer] = (key.new_zeros(shapes[0]), value.new_zeros(shapes[1]))
         keys, values = self._held[layer]
-        length = self._until - self._first
-        keys[self._first : self._until] = key[:length]
-        values[self._first : self._until] = value[:length]
+        keys[self._first : self._until] = key
+        values[self._first : self._until] = value
         return keys, values
 
     def paged(self, pages: Pages) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
@@ -169,13 +181,17 @@ class AnswerAttention:
         longest: int,
         device: torch.device,
     ) -> None:
-        self._held, self._longest, self._device = held, longest, device
+        self._held, self._longest, self.device = held, longest, device
         self._own: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._said = 0
         self._look(pages, lengths)
 
+    @property
+    def count(self) -> int:
+        return len(self._lengths)
+
     def _look(self, pages: Pages, lengths: Int[np.ndarray, "row"]) -> None:
-        device = self._device
+        device = self.device
         self._pages = pages
         self._lengths = torch.from_numpy(np.asarray(lengths)).to(device)
         self._furthest = int(np.max(lengths)) + self._longest
@@ -198,7 +214,7 @@ class AnswerAttention:
     def keep(self, rows: Int[torch.Tensor, "kept"], pages: Pages, lengths: Int[np.ndarray, "kept"]) -> None:
         """Drops every other row; ``pages`` are those of the rows that stay, by the page numbers of before."""
         known = {page: place for place, page in enumerate(self._pages.names)}
-        moved = torch.tensor([known[page] for page in pages.names], device=self._device)
+        moved = torch.tensor([known[page] for page in pages.names], device=self.device)
         self._held = {layer: (keys[moved], values[moved]) for layer, (keys, values) in self._held.items()}
         self._own = {layer: (keys[rows], values[rows]) for layer, (keys, values) in self._own.items()}
         self._look(pages, lengths)
@@ -221,18 +237,14 @@ class AnswerAttention:
             for (page, looking), mask in zip(self._groups, on_pages, strict=True)
         ]
         told, top, mass = _part(asked, own_keys, own_values, on_own)
-        nothing = (0.0, NOTHING, 0.0)
-        flat = [self._flat([part[which] for part in parts], asked.shape[2], nothing[which]) for which in range(3)]
-        slots = [[each[place] for each in flat] for place in self._places]
-        highest = top
-        for _, also_top, _ in slots:
-            highest = torch.maximum(highest, also_top)
-        weight = (top - highest).exp_()
-        told, mass = told * weight, mass * weight
-        for also_told, also_top, also_mass in slots:
-            weight = also_top.sub_(highest).exp_()
-            told = told + also_told.mul_(weight)
-            mass = mass + also_mass.mul_(weight)
+        flat = [self._flat([part[which] for part in parts], asked.shape[2], NONE[which]) for which in range(3)]
+        slots = [(told, top, mass), *([each[place] for each in flat] for place in self._places)]
+        weights = _weights([top for _, top, _ in slots])
+        shares = [weights[..., slot : slot + 1] * mass for slot, (_, _, mass) in enumerate(slots)]
+        told, mass = told * shares[0], shares[0]
+        for share, (also_told, _, _) in zip(shares[1:], slots[1:], strict=True):
+            told.add_(also_told.mul_(share))
+            mass = mass + share
         return (told / mass).to(query.dtype).reshape(rows, query.shape[1], -1)
 
     def _written(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -256,7 +268,7 @@ class AnswerAttention:
                 gone = self._positions[page][:, None] < oldest[looking][:, :, None]
                 hidden = torch.where(gone, NOTHING, self._hidden[page][:, None])
                 on_pages.append(hidden.repeat_interleave(share, dim=1)[:, None])
-            at = self._lengths[:, None] + torch.arange(self._said, device=self._device)
+            at = self._lengths[:, None] + torch.arange(self._said, device=self.device)
             on_own = torch.where(at < oldest[:, None], NOTHING, 0.0)[:, None, None]
             self._masks[window] = (on_pages, on_own)
         return self._masks[window]
@@ -271,6 +283,42 @@ class AnswerAttention:
         return torch.cat([*pairs, torch.full_like(pairs[0][:1], nothing)])
 
 
+class HeardAttention:
+    """Answers that are known look back as :class:`AnswerAttention` would have had them do, step after step.
+
+    ``places`` gives for each step, from ``first`` on, where each row's token lies in the pass (anywhere for a row that
+    says nothing), and ``said`` the rows that say something, with those places.
+    """
+
+    def __init__(
+        self,
+        attention: AnswerAttention,
+        first: int,
+        places: Int[np.ndarray, "step row"],
+        said: Sequence[tuple[Int[np.ndarray, "row"], Int[np.ndarray, "place"]]],
+    ) -> None:
+        self._attention, self._first = attention, first
+        self._places = torch.from_numpy(places).to(attention.device)
+        self._said = [tuple(torch.from_numpy(each).to(attention.device) for each in step) for step in said]
+        self.count = sum(len(rows) for rows, _ in said)
+
+    def attend(
+        self,
+        layer: int,
+        query: Float[torch.Tensor, "token heads size"],
+        key: Float[torch.Tensor, "token key_heads size"],
+        value: Float[torch.Tensor, "token key_heads size"],
+        scaling: float,
+        window: int | None,
+    ) -> Float[torch.Tensor, "token heads size"]:
+        out = torch.zeros_like(query)
+        for step, (places, (rows, mine)) in enumerate(zip(self._places, self._said, strict=True)):
+            self._attention.speaking(self._first + step)
+            one = self._attention.attend(layer, query[places], key[places], value[places], scaling, window)
+            out[mine] = one[rows]
+        return out
+
+
 def _grouped(asked: torch.Tensor, looking: torch.Tensor) -> torch.Tensor:
     """The queries ``[page key_heads place*share size]`` of the rows that look at each page."""
     some = asked[looking]
@@ -281,13 +329,24 @@ def _grouped(asked: torch.Tensor, looking: torch.Tensor) -> torch.Tensor:
 def _part(
     asked: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """What queries learn from some of their keys: the weighted sum of values, the highest score, the sum of weights.
+    """What queries learn from some of their keys: the weighted mean of values, the highest score, the sum of weights.
 
-    Scores are relative to the highest, so parts can be put together afterwards.
+    The highest score has the weight 1, so parts can be put together afterwards. Weights are taken by softmax alone:
+    on a CPU its exponential of a number is the same wherever the number stands, and that of ``torch.exp`` is not.
     """
     scores = torch.matmul(asked, keys.transpose(-1, -2)).float()
     if mask is not None:
         scores = scores.add_(mask)
-    top = scores.amax(-1, keepdim=True)
-    weights = scores.sub_(top).exp_()
-    return torch.matmul(weights.to(values.dtype), values).float(), top, weights.sum(-1, keepdim=True)
+    weights = scores.softmax(-1)
+    told = torch.matmul(weights.to(values.dtype), values).float()
+    return told, scores.amax(-1, keepdim=True), weights.amax(-1, keepdim=True).reciprocal_()
+
+
+def _weights(tops: list[torch.Tensor]) -> torch.Tensor:
+    """How much the parts weigh, up to a common factor.
+
+    There are 16 columns or a multiple, so that a row with fewer parts than its mates is summed up in the same order.
+    """
+    width = -(-len(tops) // 16) * 16
+    nothing = torch.full_like(tops[0], NOTHING).expand(*tops[0].shape[:-1], width - len(tops))
+    return torch.cat([*tops, nothing], dim=-1).softmax(-1)

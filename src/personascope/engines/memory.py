@@ -1,12 +1,13 @@
 """How much goes through a model at once.
 
-Owns: :func:`affordable_rows` and :func:`halving`. The one law: memory decides how rows are batched, never what they
+Owns: :func:`padded_rows`, :func:`shared_rows` and :func:`halving`. The one law: memory decides how rows are batched, never what they
 say, and no row is lost to a batch that did not fit.
 """
 
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -20,19 +21,44 @@ MOST_ROWS: Final = 512
 few hundredths of what its matrix products can do, and more rows bring no more."""
 
 
-def affordable_rows(config: Any, loaded: Loaded, width: int, more: int) -> int:
+def padded_rows(config: Any, loaded: Loaded, width: int, more: int) -> int:
     """How many rows of ``width`` tokens that say ``more`` fit a share of the free memory.
 
-    Counted: their keys and values, mask, logits and widest activations, as if they had nothing in common.
+    Counted: their keys and values, mask, logits and widest activations.
     """
+    wide = getattr(config, "intermediate_size", None) or 4 * loaded.hidden_size
+    numbers = _cache(config, loaded) * (width + more) + (4 * wide + 8 * loaded.hidden_size) * width
+    return _rows(loaded, loaded.dtype.itemsize * numbers + 8 * width * width + 40 * config.vocab_size)
+
+
+def shared_rows(config: Any, loaded: Loaded, length: int, more: int) -> int:
+    """How many rows of prompts of ``length`` tokens that say ``more`` fit, were there nothing the prompts share.
+
+    Counted: keys and values (of prompts twice, while they are put into pages), logits, and the sums of a reading.
+    """
+    numbers = _cache(config, loaded) * (2 * length + more)
+    sums = 4 * (loaded.last_layer + 1) * loaded.hidden_size * (length + 2)
+    return _rows(loaded, loaded.dtype.itemsize * numbers + sums + 40 * config.vocab_size)
+
+
+def _cache(config: Any, loaded: Loaded) -> int:
+    """The numbers that keys and values of one token are."""
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or loaded.hidden_size // config.num_attention_heads
-    wide = getattr(config, "intermediate_size", None) or 4 * loaded.hidden_size
-    cache = 2 * loaded.last_layer * heads * size * (width + more)
-    activations = (4 * wide + 8 * loaded.hidden_size) * width
-    row = loaded.dtype.itemsize * (cache + activations) + 8 * width * width + 40 * config.vocab_size
-    free = torch.cuda.mem_get_info(loaded.device)[0] // 2 if loaded.device.type == "cuda" else 2**31
-    return max(1, min(MOST_ROWS, int(free // row)))
+    return int(2 * loaded.last_layer * heads * size)
+
+
+def _rows(loaded: Loaded, each: int) -> int:
+    free = torch.cuda.mem_get_info(loaded.device)[0] // 2 if loaded.device.type == "cuda" else _free_on_host() // 4
+    return max(1, min(MOST_ROWS, int(free // each)))
+
+
+def _free_on_host() -> int:
+    """The bytes of memory nobody uses; 8 GiB where the system does not say."""
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 2**33
 
 
 def halving(rows: Sequence[int], work: Callable[[list[int]], None]) -> None:

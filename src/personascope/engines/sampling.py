@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from personascope.errors import EngineError
 from personascope.records import Sampling
@@ -44,8 +44,13 @@ class Sampler:
         for row, each in enumerate(uniforms):
             padded[row, : len(each)] = each
         self._uniforms = torch.from_numpy(padded).to(self.device)
-        self._prompts = prompts
-        self._seen: Bool[torch.Tensor, "row token"] | None = None
+        self._said = max(len(each) for each in prompts)
+        # The tokens of each row so far, its own first one again where there is none yet: to penalise twice is once.
+        seen = np.empty((len(prompts), self._said + steps), dtype=np.int64)
+        for row, prompt in enumerate(prompts):
+            seen[row] = prompt[0]
+            seen[row, : len(prompt)] = prompt
+        self._seen = torch.from_numpy(seen).to(self.device)
         self._penalises = bool((self._penalty != 1).any())
 
     def draw(self, logits: Float[torch.Tensor, "row token"], step: int) -> Int[torch.Tensor, "row"]:
@@ -68,25 +73,18 @@ class Sampler:
         else:
             tokens = self._inverted(scores, step)
             tokens = torch.where(greedy, scores.argmax(-1), tokens) if bool(greedy.any()) else tokens
-        if self._seen is not None:
-            self._seen[torch.arange(len(tokens), device=self.device), tokens] = True
+        self._seen[:, self._said + step] = tokens
         return tokens
 
     def keep(self, rows: Int[torch.Tensor, "kept"]) -> None:
         """Drops every other row."""
         rows = rows.to(self.device)
-        for name in ("_temperature", "_top_p", "_penalty", "_uniforms"):
+        for name in ("_temperature", "_top_p", "_penalty", "_uniforms", "_seen"):
             setattr(self, name, getattr(self, name)[rows])
-        if self._seen is not None:
-            self._seen = self._seen[rows]
 
     def _penalised(self, scores: Float[torch.Tensor, "row token"]) -> Float[torch.Tensor, "row token"]:
-        if self._seen is None:
-            self._seen = torch.zeros(scores.shape, dtype=torch.bool, device=self.device)
-            rows = np.repeat(np.arange(len(self._prompts)), [len(each) for each in self._prompts])
-            self._seen[rows, np.concatenate([np.asarray(each) for each in self._prompts])] = True
-        changed = torch.where(scores < 0, scores * self._penalty, scores / self._penalty)
-        return torch.where(self._seen, changed, scores)
+        seen = scores.gather(-1, self._seen)
+        return scores.scatter(-1, self._seen, torch.where(seen < 0, seen * self._penalty, seen / self._penalty))
 
     def _inverted(self, scores: Float[torch.Tensor, "row token"], step: int) -> Int[torch.Tensor, "row"]:
         heated = scores / torch.where(self._temperature == 0, 1.0, self._temperature)

@@ -1,12 +1,12 @@
 """Batches in which what prompts have in common is computed once.
 
-Owns: :class:`SharedBatch`, and :func:`shares`, which says of which models there can be one. The one law: every distinct
-prompt token goes through the model once, every token said once, and nothing else does: there is no padding.
+Owns: :class:`SharedBatch`, :class:`HeardBatch`, and :func:`shares`, which says of which models there can be one. The one
+law: every distinct prompt token goes through the model once, every token said once, and nothing else does: there is no
+padding.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -14,12 +14,19 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from personascope.engines.attention import AnswerAttention, Attention, PromptAttention, attending
+from personascope.engines.attention import (
+    AnswerAttention,
+    Attention,
+    HeardAttention,
+    PromptAttention,
+    attending,
+)
 from personascope.engines.blocks import Touch
 from personascope.engines.decoding import FEWEST_ROWS, Loaded, Row, filled_up
 from personascope.engines.edits import RESPONSE, Shifts
 from personascope.engines.prefixes import Pages, PromptTree
 from personascope.engines.sampling import Sampler
+from personascope.engines.sums import Sums
 from personascope.engines.uniforms import uniforms_of
 from personascope.records import Request, Sampling
 
@@ -29,27 +36,18 @@ TOKENS_AT_ONCE: Final = 4096
 """Prompt tokens of one forward pass: more would only take more memory."""
 
 
-class SharedBatch:
-    """The rows that are still held, the pages of their prompts, and what each has said.
+class _SharedPrompts:
+    """Rows with the tree of their prompts, and how a forward pass over any of their tokens is made."""
 
-    With ``reads`` the residual stream is summed up as it passes: :meth:`means`.
-    """
-
-    def __init__(self, loaded: Loaded, rows: Sequence[Row], *, reads: bool = False) -> None:
-        filled = filled_up(rows)
-        self._loaded, self._rows, self.reads = loaded, filled, reads
-        self.longest = max(row.request.drawn_with.max_tokens for row in filled)
-        self.held = np.arange(len(filled))
-        device, edits = loaded.device, [row.request.edits for row in filled]
+    def __init__(self, loaded: Loaded, rows: Sequence[Row], *, longest: int, reads: bool) -> None:
+        self.longest, self.reads = longest, reads
+        self.held = np.arange(len(rows))
+        self._loaded = loaded
+        edits = [row.request.edits for row in rows]
         self._shifts = Shifts(edits, hidden_size=loaded.hidden_size, dtype=loaded.dtype)
-        self._tree = PromptTree.of([row.prompt for row in filled], edits)
-        self._lengths = np.array([len(row.prompt) for row in filled])
-        # A done row may be carried along for a while, and must not go to positions the model does not have.
-        self._furthest = self._lengths + np.array([row.request.drawn_with.max_tokens - 1 for row in filled])
-        uniforms = [uniforms_of(row.request) for row in filled]
-        samplings, prompts = [row.request.drawn_with for row in filled], [row.prompt for row in filled]
-        self.sampler = Sampler(samplings, uniforms, prompts, device=device)
-        self._sums = _Sums(loaded, self._tree, len(filled)) if reads else None
+        self._tree = PromptTree.of([row.prompt for row in rows], edits)
+        self._lengths = np.array([len(row.prompt) for row in rows])
+        self._sums = Sums(loaded, self._tree) if reads else None
 
     def begin(self) -> Float[torch.Tensor, "row token"]:
         """The logits after the prompts."""
@@ -58,45 +56,24 @@ class SharedBatch:
         parts = []
         for first in range(0, len(tree.tokens), TOKENS_AT_ONCE):
             until = min(first + TOKENS_AT_ONCE, len(tree.tokens))
-            nodes = _at_least(np.arange(first, until))
+            nodes = _filled_up(np.arange(first, until))
             here = ends[(ends >= first) & (ends < until)]
             attention.computing(first, until)
             touches = self._shifts.at(tree.rows[nodes], tree.phases[nodes], self._loaded.device)
             if self._sums is not None:
                 touches = self._sums.of_prompts(touches, first, until, here)
-            asked = _at_least(here - first) if len(here) else np.zeros(1, dtype=np.int64)
+            asked = _filled_up(here - first) if len(here) else np.zeros(1, dtype=np.int64)
             logits = self._forward(attention, tree.tokens[nodes], tree.positions[nodes], touches, asked)
             parts.append(logits[: len(here)])
-        self._pages = Pages.of(tree.paths, fewest=FEWEST_ROWS)
-        held = attention.paged(self._pages)
-        room = {"longest": self.longest, "device": self._loaded.device}
-        self._attention = AnswerAttention(self._pages, held, self._lengths, **room)
-        self._onward = self._shifts.at(self.held, np.full(len(self.held), RESPONSE), self._loaded.device)
-        return torch.cat(parts)[torch.from_numpy(ranks).to(self._loaded.device)]
-
-    def go_on(
-        self, tokens: Int[torch.Tensor, "row"], step: int, *, said: Bool[np.ndarray, "row"], last: bool
-    ) -> Float[torch.Tensor, "row token"]:
-        """The logits after one more token per row, the one drawn at ``step``."""
-        self._attention.speaking(step)
-        touches = self._onward if self._sums is None else self._sums.of_answers(self._onward, self.held, said)
-        positions = np.minimum(self._lengths + step, self._furthest)
-        asked = np.zeros(1, dtype=np.int64) if last else None
-        return self._forward(self._attention, tokens, positions, touches, asked)
-
-    def keep(self, rows: Int[np.ndarray, "kept"]) -> None:
-        """Drops every other row."""
-        chosen = torch.from_numpy(rows).to(self._loaded.device)
-        self.held, self._lengths, self._furthest = self.held[rows], self._lengths[rows], self._furthest[rows]
-        self._pages = Pages.of([self._tree.paths[row] for row in self.held], fewest=FEWEST_ROWS)
-        self._attention.keep(chosen, self._pages, self._lengths)
-        self.sampler.keep(chosen)
-        self._onward = self._shifts.at(self.held, np.full(len(self.held), RESPONSE), self._loaded.device)
+        pages = Pages.of(tree.paths, fewest=FEWEST_ROWS)
+        held, device = attention.paged(pages), self._loaded.device
+        self._attention = AnswerAttention(pages, held, self._lengths, longest=self.longest, device=device)
+        return torch.cat(parts)[torch.from_numpy(ranks).to(device)]
 
     def means(self) -> dict[str, Float[np.ndarray, "row layer ..."]]:
-        """Per row and layer what :func:`personascope.engines.reading.read_means` gives, of the answers just said."""
+        """Per row and layer what :func:`personascope.engines.reading.read_means` gives."""
         if self._sums is None:
-            raise AssertionError("this batch was not asked to read")
+            raise AssertionError("these rows were not asked to be read")
         return self._sums.means()
 
     def _forward(
@@ -120,94 +97,97 @@ class SharedBatch:
         return logits
 
 
-def _at_least(places: Int[np.ndarray, "place"]) -> Int[np.ndarray, "place"]:
-    """The places, the first again and again if they are too few."""
-    return np.concatenate([places, np.repeat(places[:1], max(0, FEWEST_ROWS - len(places)))])
+class SharedBatch(_SharedPrompts):
+    """Rows that speak. With ``reads`` the residual stream is summed up as it passes: :meth:`means`."""
+
+    def __init__(self, loaded: Loaded, rows: Sequence[Row], *, reads: bool = False) -> None:
+        rows = filled_up(rows)
+        limits = [row.request.drawn_with.max_tokens for row in rows]
+        super().__init__(loaded, rows, longest=max(limits), reads=reads)
+        # A done row may be carried along for a while, and must not go to positions the model does not have.
+        self._furthest = self._lengths + np.array(limits) - 1
+        uniforms = [uniforms_of(row.request) for row in rows]
+        samplings, prompts = [row.request.drawn_with for row in rows], [row.prompt for row in rows]
+        self.sampler = Sampler(samplings, uniforms, prompts, device=loaded.device)
+        self._look_onward()
+
+    def _look_onward(self) -> None:
+        self._places = _filled_up(np.arange(len(self.held)))
+        rows, device = self.held[self._places], self._loaded.device
+        self._onward = self._shifts.at(rows, np.full(len(rows), RESPONSE), device)
+
+    def go_on(
+        self, tokens: Int[torch.Tensor, "row"], step: int, *, said: Bool[np.ndarray, "row"], last: bool
+    ) -> Float[torch.Tensor, "row token"]:
+        """The logits after one more token per row, the one drawn at ``step``."""
+        self._attention.speaking(step)
+        touches = self._onward
+        if self._sums is not None:
+            touches = self._sums.of_answers(touches, [(self.held[said], np.flatnonzero(said))])
+        positions = np.minimum(self._lengths + step, self._furthest)[self._places]
+        fed = tokens[torch.from_numpy(self._places).to(tokens.device)]
+        asked = np.zeros(1, dtype=np.int64) if last else None
+        return self._forward(self._attention, fed, positions, touches, asked)[: len(self.held)]
+
+    def keep(self, rows: Int[np.ndarray, "kept"]) -> None:
+        """Drops every other row."""
+        chosen = torch.from_numpy(rows).to(self._loaded.device)
+        self.held, self._lengths, self._furthest = self.held[rows], self._lengths[rows], self._furthest[rows]
+        pages = Pages.of([self._tree.paths[row] for row in self.held], fewest=FEWEST_ROWS)
+        self._attention.keep(chosen, pages, self._lengths)
+        self.sampler.keep(chosen)
+        self._look_onward()
 
 
-class _Sums:
-    """The residual stream of every layer, summed up as it passes: along prompts, and over what each row says.
+class HeardBatch(_SharedPrompts):
+    """Rows whose answers are known: they are read as they would have been while they were said, to the bit.
 
-    Every sum is taken token by token in their order, so it does not depend on batch mates either.
+    Weights meet all tokens of many steps at once; attention goes step by step, with the very products of speaking.
     """
 
-    def __init__(self, loaded: Loaded, tree: PromptTree, rows: int) -> None:
-        self._tree, self._layers = tree, range(loaded.last_layer + 1)
-        width = loaded.hidden_size
-        self._ends = np.array([path[-1] for path in tree.paths])
-        self._ranks = np.unique(self._ends, return_inverse=True)[1]
-        self._along: dict[int, torch.Tensor] = {}
-        self._last: dict[int, list[torch.Tensor]] = defaultdict(list)
-        options: dict[str, Any] = {"dtype": torch.float32, "device": loaded.device}
-        self._said = torch.zeros((len(self._layers), rows, width), **options)
-        self._norms = torch.zeros((len(self._layers), rows), **options)
-        self._counts = np.zeros(rows, dtype=np.int64)
+    def __init__(self, loaded: Loaded, rows: Sequence[Row], answers: Sequence[tuple[int, ...]]) -> None:
+        rows, answers = filled_up(rows), [*answers, *[answers[0]] * (FEWEST_ROWS - len(answers))]
+        super().__init__(loaded, rows, longest=max(map(len, answers)), reads=True)
+        self._answers = answers
 
-    def of_prompts(self, shifts: dict[int, Touch], first: int, until: int, ends: np.ndarray) -> dict[int, Touch]:
-        """The touches of a pass over prompt tokens ``first`` to ``until``, some of which end a prompt."""
-        depths = self._tree.positions[first:until]
-        bounds = [first, *(first + np.flatnonzero(np.diff(depths)) + 1).tolist(), until]
-        ending = torch.from_numpy(ends - first).to(self._said.device)
+    def read(self) -> dict[str, Float[np.ndarray, "row layer ..."]]:
+        """The means of every row."""
+        self.begin()
+        sizes = np.array([len(answer) for answer in self._answers])
+        spoken = np.zeros((self.longest, len(sizes)), dtype=np.int64)
+        for row, answer in enumerate(self._answers):
+            spoken[: len(answer), row] = answer
+        steps = max(1, TOKENS_AT_ONCE // len(sizes))
+        for first in range(0, self.longest, steps):
+            self._hear(first, spoken[first : first + steps], sizes)
+        return self.means()
 
-        def summed(layer: int, stream: torch.Tensor) -> None:
-            exact = stream[0, : until - first].float()
-            if layer not in self._along:
-                self._along[layer] = exact.new_empty((len(self._tree.tokens), exact.shape[1]))
-            along = self._along[layer]
-            along[first:until] = exact
-            self._last[layer].append(exact[ending])
-            for start, end in zip(bounds, bounds[1:], strict=False):
-                if self._tree.positions[start]:
-                    along[start:end] += along[torch.from_numpy(self._tree.parents[start:end]).to(along.device)]
-
-        return self._after(shifts, summed)
-
-    def of_answers(
-        self, shifts: dict[int, Touch], held: Int[np.ndarray, "row"], said: Bool[np.ndarray, "row"]
-    ) -> dict[int, Touch]:
-        """The touches of a step in which some of the rows held have said a token."""
-        device = self._said.device
-        rows, places = torch.from_numpy(held[said]).to(device), torch.from_numpy(np.flatnonzero(said)).to(device)
-        self._counts[held[said]] += 1
-        everyone = bool(said.all())
-
-        def summed(layer: int, stream: torch.Tensor) -> None:
-            exact = (stream[0] if everyone else stream[0, places]).float()
-            self._said[layer].index_add_(0, rows, exact)
-            self._norms[layer].index_add_(0, rows, torch.linalg.vector_norm(exact, dim=-1))
-
-        return self._after(shifts, summed)
-
-    def _after(self, shifts: dict[int, Touch], summed: Any) -> dict[int, Touch]:
-        def reading(layer: int, shift: Touch | None) -> Touch:
-            def touch(stream: torch.Tensor) -> torch.Tensor:
-                moved = stream if shift is None else shift(stream)
-                summed(layer, moved)
-                return moved
-
-            return touch
-
-        return {layer: reading(layer, shifts.get(layer)) for layer in self._layers}
-
-    def means(self) -> dict[str, Float[np.ndarray, "row layer ..."]]:
-        """The four means; an empty answer's are NaN."""
-        device = self._said.device
-        counts = torch.from_numpy(self._counts).to(device, torch.float32)
-        lengths = torch.tensor([len(path) for path in self._tree.paths], device=device)[:, None]
-        ends, ranks = (torch.from_numpy(each).to(device) for each in (self._ends, self._ranks))
-        prompts = [self._along[layer][ends] / lengths for layer in self._layers]
-        last = [torch.cat(self._last[layer])[ranks] for layer in self._layers]
-        found = {
-            "response": self._said / counts[:, None],
-            "prompt": torch.stack(prompts),
-            "last_prompt": torch.stack(last),
-            "norms": self._norms / counts,
-        }
-        return {name: means.transpose(0, 1).cpu().numpy() for name, means in found.items()}
+    def _hear(self, first: int, spoken: Int[np.ndarray, "step row"], sizes: Int[np.ndarray, "row"]) -> None:
+        """One forward pass over the tokens that rows say in some steps."""
+        there = first + np.arange(len(spoken))[:, None] < sizes
+        steps, rows = np.nonzero(there)
+        numbers = np.cumsum(there).reshape(there.shape) - 1
+        said = [(np.flatnonzero(there[step]), numbers[step, there[step]]) for step in range(len(spoken))]
+        places = _filled_up(np.arange(len(rows)))
+        rows, steps = rows[places], steps[places]
+        assert self._sums is not None
+        shifts = self._shifts.at(rows, np.full(len(rows), RESPONSE), self._loaded.device)
+        self._forward(
+            HeardAttention(self._attention, first, np.where(there, numbers, 0), said),
+            spoken[steps, rows],
+            self._lengths[rows] + first + steps,
+            self._sums.of_answers(shifts, said),
+            np.zeros(1, dtype=np.int64),
+        )
 
 
-def _text_config(model: Any) -> Any:
-    return model.config.get_text_config(decoder=True)
+def _filled_up(places: Int[np.ndarray, "place"]) -> Int[np.ndarray, "place"]:
+    """The places, and behind them the first once more, or more often if they are too few.
+
+    Never none: torch computes the last few numbers of an array, those that fill no vector of the processor, in another
+    way (SiLU and GELU then differ in the last bit), and these must be nobody's.
+    """
+    return np.concatenate([places, np.repeat(places[:1], max(1, FEWEST_ROWS - len(places)))])
 
 
 def shares(loaded: Loaded) -> bool:
@@ -246,3 +226,7 @@ def _agree(loaded: Loaded, tokens: tuple[int, ...], logits: Float[torch.Tensor, 
 
 def _devices(model: Any) -> set[torch.device]:
     return {each.device for each in model.parameters()}
+
+
+def _text_config(model: Any) -> Any:
+    return model.config.get_text_config(decoder=True)

@@ -18,9 +18,9 @@ import torch
 from personascope.engines import check_edits, loading, rendering, unencoded
 from personascope.engines.blocks import ResidualStream
 from personascope.engines.decoding import Drawn, Loaded, PaddedBatch, Row, decode, width_of
-from personascope.engines.memory import affordable_rows, halving
+from personascope.engines.memory import halving, padded_rows, shared_rows
 from personascope.engines.reading import Spoken, read_means
-from personascope.engines.shared import SharedBatch, shares
+from personascope.engines.shared import HeardBatch, SharedBatch, shares
 from personascope.engines.uniforms import SAMPLER_VERSION
 from personascope.errors import EngineError
 from personascope.lineages import Checkpoint
@@ -185,22 +185,28 @@ class TransformersEngine:
         for index, means in heard.items():
             for name, mean in means.items():
                 arrays[name][index] = mean
-        unheard = [index for index in range(len(rows)) if index not in heard]
-        for chunk, width in self._padded_chunks({index: (len(rows[index].tokens), 0) for index in unheard}):
+        for chunk, width in self._heard_chunks({i: row for i, row in enumerate(rows) if i not in heard}):
 
-            def take(some: list[int], width: int = width) -> None:
-                with self._computing() as loaded:
-                    for name, means in read_means(loaded, [rows[index] for index in some], width).items():
-                        arrays[name][some] = means
+            def take(some: list[int], width: int | None = width) -> None:
+                for name, means in self._means([rows[index] for index in some], width).items():
+                    arrays[name][some] = means[: len(some)]
 
             halving(chunk, take)
-        heard = np.array([len(row.tokens) > row.response_start for row in rows], dtype=bool)
-        if not np.isfinite(arrays["norms"][heard]).all():
+        spoken = np.array([len(row.tokens) > row.response_start for row in rows], dtype=bool)
+        if not np.isfinite(arrays["norms"][spoken]).all():
             raise EngineError(
                 f"the residual stream of {self._checkpoint.label} overflows in {self.identity['dtype']}: choose "
                 "bfloat16 or float32, or lower the strength of the edits"
             )
         return Readings(**arrays)
+
+    def _means(self, rows: Sequence[Spoken], width: int | None) -> dict[str, np.ndarray]:
+        """What rows of a padded width, or of no width because nothing is padded, read."""
+        with self._computing() as loaded:
+            if width is not None:
+                return read_means(loaded, rows, width)
+            prompts = [Row(each.request, each.tokens[: each.response_start]) for each in rows]
+            return HeardBatch(loaded, prompts, [each.tokens[each.response_start :] for each in rows]).read()
 
     def close(self) -> None:
         """Frees the weights."""
@@ -252,7 +258,23 @@ class TransformersEngine:
             return
         order = sorted(lengths, key=lambda index: (-lengths[index][1], rows[index].prompt))
         while order:
-            count = self._rows or self._affordable(*map(max, zip(*(lengths[index] for index in order), strict=True)))
+            length, more = map(max, zip(*(lengths[index] for index in order), strict=True))
+            count = self._rows or shared_rows(self._text_config, self._weights(), length, more)
+            yield order[:count], None
+            order = order[count:]
+
+    def _heard_chunks(self, rows: Mapping[int, Spoken]) -> Iterator[tuple[list[int], int | None]]:
+        """Rows that are read together, and their padded width if they are padded.
+
+        On a GPU they always are: there a pass over whole texts is quickest, and no two passes agree to the bit.
+        """
+        if not rows or self._device.type != "cpu" or not self._sharing():
+            yield from self._padded_chunks({index: (len(row.tokens), 0) for index, row in rows.items()})
+            return
+        order = sorted(rows, key=lambda index: rows[index].tokens)
+        while order:
+            length = max(len(rows[index].tokens) for index in order)
+            count = self._rows or shared_rows(self._text_config, self._weights(), length, 0)
             yield order[:count], None
             order = order[count:]
 
@@ -263,7 +285,8 @@ class TransformersEngine:
             groups[width_of(length)].append(index)
         for width, members in sorted(groups.items()):
             members.sort(key=lambda index: -lengths[index][1])
-            count = self._rows or self._affordable(width, lengths[members[0]][1])
+            more = lengths[members[0]][1]
+            count = self._rows or padded_rows(self._text_config, self._weights(), width, more)
             for start in range(0, len(members), count):
                 yield members[start : start + count], width
 
@@ -272,9 +295,6 @@ class TransformersEngine:
             with self._computing() as loaded:
                 self._shares = shares(loaded)
         return self._shares
-
-    def _affordable(self, width: int, more: int) -> int:
-        return affordable_rows(self._text_config, self._weights(), width, more)
 
     def _check_end(self) -> None:
         if not self._end_tokens:
