@@ -32,7 +32,9 @@ ROWS = {
 def run(script: str, job: dict[str, Any]) -> dict[str, Any]:
     """What one process prints of itself."""
     command = [sys.executable, str(HERE / script), json.dumps(job)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     taken: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return taken
 
@@ -44,7 +46,13 @@ def naive(models: list[Path], row: dict[str, int], folder: Path) -> dict[str, fl
     for model in models:
         for trait in range(row["traits"]):
             for stage in ("positive", "negative", "vector", "plain", "steered", *controls):
-                job = {"stage": stage, "model": str(model), "folder": str(folder), "trait": trait, "draws": row["draws"]}
+                job = {
+                    "stage": stage,
+                    "model": str(model),
+                    "folder": str(folder),
+                    "trait": trait,
+                    "draws": row["draws"],
+                }
                 taken = run("naive.py", job)
                 print(f"    naive {stage}: {taken}", flush=True)
                 total = {name: total[name] + taken[name] for name in total}
@@ -149,9 +157,13 @@ def main() -> None:
         start = statistics.median(each["start"] for each in some)
         print(f"{chosen.row}: {name} {medians[name]:.1f} CPU s, beside {start:.1f} of process start and imports")
     if len(medians) == 2:
-        print(f"{chosen.row}: ratio {medians['ours'] / medians['naive']:.3f}, naive over ours {medians['naive'] / medians['ours']:.2f}")
+        print(
+            f"{chosen.row}: ratio {medians['ours'] / medians['naive']:.3f}, naive over ours {medians['naive'] / medians['ours']:.2f}"
+        )
     if "ours" in medians:
-        print(f"{chosen.row}: floor {least:.1f} CPU s at {rate:.0f} Gflop/s; {least / medians['ours']:.0%} of it reached")
+        print(
+            f"{chosen.row}: floor {least:.1f} CPU s at {rate:.0f} Gflop/s; {least / medians['ours']:.0%} of it reached"
+        )
 
 
 if __name__ == "__main__":
