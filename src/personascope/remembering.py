@@ -80,7 +80,7 @@ class RememberingEngine:
         missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in known}
         self._notice("response", len(keys) - len(missing), False)
         self._record_renderings()
-        # Prompts that begin alike stand side by side, for an engine may compute that once; the order is nobody's concern.
+        # Prompts that begin alike stand side by side: an engine may compute that once. The order is nobody's concern.
         for some in chunked(sorted(missing.items(), key=lambda item: (item[1].text, item[0])), self._chunk):
             fresh = self.engine.generate([request for _, request in some], read=read)
             if read:

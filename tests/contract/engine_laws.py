@@ -234,6 +234,18 @@ class EngineLaws:
             allowed = noise * float(np.nanmax(np.abs(theirs)))
             np.testing.assert_allclose(ours, theirs, rtol=0, atol=allowed, err_msg=name)
 
+    def test_what_is_read_while_it_is_said_is_what_is_read_afterwards(self, engine: Engine) -> None:
+        requests = a_mixed_batch(engine)
+        plain = engine.generate(requests)
+        afterwards = engine.read(plain)
+        heard = engine.generate(requests, read=True)
+        assert [said(each) for each in heard] == [said(each) for each in plain], "reading changes no answer"
+        readings = engine.read(heard)
+        for name in (*SPANS, "norms"):
+            ours, theirs = getattr(readings, name), getattr(afterwards, name)
+            allowed = 1e-5 * float(np.nanmax(np.abs(theirs)))
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=allowed, err_msg=name)
+
     def test_an_edit_reads_back_as_itself_at_its_layer_and_as_nothing_before(
         self, engine: Engine, answers: Sequence[Response]
     ) -> None:

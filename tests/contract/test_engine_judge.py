@@ -47,7 +47,7 @@ class SayingEngine:
     def render(self, prompt: Prompt) -> str:
         return f"<user>{prompt.question}<assistant>"
 
-    def generate(self, requests: Sequence[Request]) -> list[Response]:
+    def generate(self, requests: Sequence[Request], *, read: bool = False) -> list[Response]:
         self.requests += requests
         said = [self.say(each.text, each.draw) for each in requests]
         return [

@@ -97,6 +97,59 @@ class TestLaws(EngineLaws):
         assert said(engine.generate([request])[0]) == before
 
 
+def padded(checkpoint: Checkpoint) -> TransformersEngine:
+    """An engine that treats its model as one whose attention is not the usual one."""
+    engine = TransformersEngine(checkpoint)
+    engine._shares = False
+    return engine
+
+
+class TestPaddedLaws(EngineLaws):
+    """Every law, where prompts cannot be shared."""
+
+    @pytest.fixture(scope="class", params=["Olmo3", "GPTNeoX"])
+    @classmethod
+    def checkpoint(cls, toy: Any, request: pytest.FixtureRequest) -> Checkpoint:
+        return Checkpoint.at(toy(request.param))
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def open_engine(cls) -> OpenEngine:
+        return padded
+
+
+@pytest.mark.parametrize("architecture", toy_models.ARCHITECTURES)
+def test_every_supported_architecture_shares_its_prompts(architecture: str, toy: Any) -> None:
+    assert TransformersEngine(Checkpoint.at(toy(architecture)))._sharing()
+
+
+def test_rotary_embeddings_that_scale_with_the_batch_share_nothing(tmp_path: Path) -> None:
+    scaling = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0}
+    folder = toy_models.build(tmp_path / "dynamic", "Llama", rope_parameters=scaling, rope_scaling=scaling)
+    assert not TransformersEngine(Checkpoint.at(folder))._sharing()
+
+
+def test_a_batch_that_memory_does_not_hold_is_halved_and_no_row_is_lost(engine: TransformersEngine, toy: Any) -> None:
+    requests = a_mixed_batch(engine)
+    narrow = TransformersEngine(Checkpoint.at(toy("Olmo3")))
+    expected = engine.generate(requests)
+    readings = engine.read(expected)
+    passes: list[int] = []
+
+    def refuse(_: Any, __: Any, named: dict[str, Any]) -> None:
+        passes.append(named["input_ids"].numel())
+        if passes[-1] > 120:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    narrow._sharing()
+    narrow._weights().model.register_forward_pre_hook(refuse, with_kwargs=True)
+    assert [said(each) for each in narrow.generate(requests)] == [said(each) for each in expected]
+    np.testing.assert_array_equal(narrow.read(expected).response, readings.response)
+    assert max(passes) > 120, "nothing was refused, so nothing was halved"
+    with pytest.raises(EngineError, match="not even one row of this length fits"):
+        narrow.generate([Request("long " * 40, greedy(2))])
+
+
 @pytest.fixture(scope="module")
 def engine(toy: Any) -> TransformersEngine:
     return TransformersEngine(Checkpoint.at(toy("Olmo3")))

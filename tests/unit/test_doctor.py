@@ -71,7 +71,7 @@ class ReadsEditsElsewhere(Broken):
 class SaysEditsElsewhere(Broken):
     """Changes the edits of what is generated."""
 
-    def generate(self, requests: Sequence[Request]) -> list[Response]:
+    def generate(self, requests: Sequence[Request], *, read: bool = False) -> list[Response]:
         changed = [replace(each, edits=moved(each.edits, self.how)) for each in requests]
         pairs = zip(self.engine.generate(changed), requests, strict=True)
         return [replace(each, request=request) for each, request in pairs]
@@ -110,18 +110,18 @@ def breaking(base: type[Broken], how: Callable[..., Sequence[Edit]]) -> type[Bro
 
 
 class SwapsAnswers(Broken):
-    def generate(self, requests: Sequence[Request]) -> list[Response]:
+    def generate(self, requests: Sequence[Request], *, read: bool = False) -> list[Response]:
         return self.engine.generate(requests)[::-1]
 
 
 class SwapsWordsUnderTheirRequests(Broken):
-    def generate(self, requests: Sequence[Request]) -> list[Response]:
+    def generate(self, requests: Sequence[Request], *, read: bool = False) -> list[Response]:
         answers = self.engine.generate(requests)
         return [replace(each, request=request) for each, request in zip(answers[::-1], requests, strict=True)]
 
 
 class LosesAnAnswer(Broken):
-    def generate(self, requests: Sequence[Request]) -> list[Response]:
+    def generate(self, requests: Sequence[Request], *, read: bool = False) -> list[Response]:
         answers = self.engine.generate(requests)
         return answers[:-1] if len(answers) > 1 else answers
 
@@ -129,7 +129,7 @@ class LosesAnAnswer(Broken):
 class AnswersByCompany(Broken):
     """A row in company is pushed, as by a mask that is off."""
 
-    def generate(self, requests: Sequence[Request]) -> list[Response]:
+    def generate(self, requests: Sequence[Request], *, read: bool = False) -> list[Response]:
         push = Edit(np.linspace(-3, 3, self.engine.hidden_size), self.engine.last_layer)
         crowded = [replace(each, edits=(*each.edits, push)) for each in requests] if len(requests) > 1 else requests
         pairs = zip(self.engine.generate(crowded), requests, strict=True)
@@ -158,7 +158,7 @@ class ReadsNoNorm(Broken):
 class CutsThePromptShort(Broken):
     """The published fault: the answer begins with the last tokens of its own prompt."""
 
-    def generate(self, requests: Sequence[Request]) -> list[Response]:
+    def generate(self, requests: Sequence[Request], *, read: bool = False) -> list[Response]:
         answers = self.engine.generate(requests)
         return [replace(each, response_start=max(1, each.response_start - 3)) for each in answers]
 
@@ -166,13 +166,13 @@ class CutsThePromptShort(Broken):
 class SaysThePromptsTail(Broken):
     """The same fault in the text alone."""
 
-    def generate(self, requests: Sequence[Request]) -> list[Response]:
+    def generate(self, requests: Sequence[Request], *, read: bool = False) -> list[Response]:
         answers = self.engine.generate(requests)
         return [replace(each, text=f"{each.request.text[-9:]} {each.text}") for each in answers]
 
 
 class ForgetsTheDraw(Broken):
-    def generate(self, requests: Sequence[Request]) -> list[Response]:
+    def generate(self, requests: Sequence[Request], *, read: bool = False) -> list[Response]:
         pairs = zip(self.engine.generate([replace(each, draw=0) for each in requests]), requests, strict=True)
         return [replace(each, request=request) for each, request in pairs]
 
@@ -180,7 +180,7 @@ class ForgetsTheDraw(Broken):
 class NeverDrawsAgain(Broken):
     calls = 0
 
-    def generate(self, requests: Sequence[Request]) -> list[Response]:
+    def generate(self, requests: Sequence[Request], *, read: bool = False) -> list[Response]:
         self.calls += 1
         others = [replace(each, draw=self.calls) for each in requests]
         return [

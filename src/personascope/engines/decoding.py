@@ -1,8 +1,8 @@
 """The decode loop, and batches in which every row has a prompt of its own.
 
-Owns: :func:`decode`, :class:`Batch` and :class:`PaddedBatch`. The one law: what a row is told depends on that row alone;
-a padded one is computed at a width that is a function of its own length, among enough rows for a matrix product to stay
-one, so its batch mates cannot change it.
+Owns: :func:`decode`, :class:`Batch` and :class:`PaddedBatch`. The one law: what a row is told depends on that row
+alone; a padded one is computed at a width that is a function of its own length, among enough rows for a matrix product
+to stay one, so its batch mates cannot change it.
 
 :class:`personascope.engines.shared.SharedBatch` is the batch of most models; this one serves those whose attention is
 not the usual one.

@@ -1,19 +1,21 @@
 """How much goes through a model at once.
 
-Owns: :func:`padded_rows`, :func:`shared_rows` and :func:`halving`. The one law: memory decides how rows are batched, never what they
-say, and no row is lost to a batch that did not fit.
+Owns: :func:`in_padded_batches`, :func:`in_shared_batches` and :func:`halving`. The one law: memory decides how rows are
+batched, never what they say, and no row is lost to a batch that did not fit.
 """
 
 from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 
-from personascope.engines.decoding import Loaded
+from personascope.engines.decoding import Loaded, width_of
 from personascope.errors import EngineError
 
 MOST_ROWS: Final = 512
@@ -21,7 +23,47 @@ MOST_ROWS: Final = 512
 few hundredths of what its matrix products can do, and more rows bring no more."""
 
 
-def padded_rows(config: Any, loaded: Loaded, width: int, more: int) -> int:
+@dataclass(frozen=True, eq=False)
+class Size:
+    """How long a row's text is to begin with, how many tokens follow, and what it is sorted by."""
+
+    length: int
+    more: int = 0
+    tokens: tuple[int, ...] = ()
+
+
+Room = Callable[[int, int], int]
+"""How many rows of a length, to which so many tokens are added, go at once."""
+
+
+def in_shared_batches(sizes: Mapping[int, Size], room: Room) -> Iterator[list[int]]:
+    """Rows that go together: those that run longest first, and those that begin alike side by side."""
+    order = sorted(sizes, key=lambda index: (-sizes[index].more, sizes[index].tokens))
+    while order:
+        count = room(max(sizes[index].length for index in order), sizes[order[0]].more)
+        yield order[:count]
+        order = order[count:]
+
+
+def in_padded_batches(sizes: Mapping[int, Size], room: Room) -> Iterator[tuple[list[int], int]]:
+    """Rows of one width together, those that run longest first; each with its width."""
+    groups: dict[int, list[int]] = defaultdict(list)
+    for index, size in sizes.items():
+        groups[width_of(size.length)].append(index)
+    for width, members in sorted(groups.items()):
+        members.sort(key=lambda index: -sizes[index].more)
+        count = room(width, sizes[members[0]].more)
+        for start in range(0, len(members), count):
+            yield members[start : start + count], width
+
+
+def room_of(config: Any, loaded: Loaded, *, shared: bool, rows: int | None) -> Room:
+    """What memory has room for; or ``rows``, whatever their lengths."""
+    measured = _shared_rows if shared else _padded_rows
+    return lambda length, more: rows or measured(config, loaded, length, more)
+
+
+def _padded_rows(config: Any, loaded: Loaded, width: int, more: int) -> int:
     """How many rows of ``width`` tokens that say ``more`` fit a share of the free memory.
 
     Counted: their keys and values, mask, logits and widest activations.
@@ -31,7 +73,7 @@ def padded_rows(config: Any, loaded: Loaded, width: int, more: int) -> int:
     return _rows(loaded, loaded.dtype.itemsize * numbers + 8 * width * width + 40 * config.vocab_size)
 
 
-def shared_rows(config: Any, loaded: Loaded, length: int, more: int) -> int:
+def _shared_rows(config: Any, loaded: Loaded, length: int, more: int) -> int:
     """How many rows of prompts of ``length`` tokens that say ``more`` fit, were there nothing the prompts share.
 
     Counted: keys and values (of prompts twice, while they are put into pages), logits, and the sums of a reading.

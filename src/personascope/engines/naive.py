@@ -79,7 +79,7 @@ class NaiveEngine:
         """The same responses, each with its tokens."""
         return self._words.encode(responses)
 
-    def generate(self, requests: Sequence[Request]) -> list[Response]:
+    def generate(self, requests: Sequence[Request], *, read: bool = False) -> list[Response]:
         """One response per request, in order: every token costs a pass over all before it.
 
         Raises:

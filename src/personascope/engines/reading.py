@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from personascope.engines import edits
 from personascope.engines.blocks import Touch
 from personascope.engines.decoding import FEWEST_ROWS, Loaded
 from personascope.engines.edits import Shifts
-from personascope.records import Request
+from personascope.records import Request, Response
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,3 +79,9 @@ class _Reader:
             return moved
 
         return touch
+
+
+def as_heard(response: Response) -> tuple[Any, ...]:
+    """What the means of a response depend on."""
+    edits = tuple(tuple(edit.identity.items()) for edit in response.request.edits)
+    return (*response.spoken, edits)

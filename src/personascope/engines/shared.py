@@ -1,8 +1,8 @@
 """Batches in which what prompts have in common is computed once.
 
-Owns: :class:`SharedBatch`, :class:`HeardBatch`, and :func:`shares`, which says of which models there can be one. The one
-law: every distinct prompt token goes through the model once, every token said once, and nothing else does: there is no
-padding.
+Owns: :class:`SharedBatch`, :class:`HeardBatch`, and :func:`shares`, which says of which models there can be one. The
+one law: every distinct prompt token goes through the model once, every token said once, and nothing else does: there is
+no padding.
 """
 
 from __future__ import annotations
@@ -14,13 +14,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from personascope.engines.attention import (
-    AnswerAttention,
-    Attention,
-    HeardAttention,
-    PromptAttention,
-    attending,
-)
+from personascope.engines.answering import AnswerAttention, HeardAttention
+from personascope.engines.attention import Attention, PromptAttention, attending
 from personascope.engines.blocks import Touch
 from personascope.engines.decoding import FEWEST_ROWS, Loaded, Row, filled_up
 from personascope.engines.edits import RESPONSE, Shifts

@@ -6,6 +6,7 @@ nor on how many tokens went through the model together.
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -47,7 +48,7 @@ class Sums:
             along = self._along[layer]
             along[first:until] = exact
             self._last[layer].append(exact[ending])
-            for start, end in zip(bounds, bounds[1:], strict=False):
+            for start, end in itertools.pairwise(bounds):
                 if self._tree.positions[start]:
                     along[start:end] += along[torch.from_numpy(self._tree.parents[start:end]).to(along.device)]
 

@@ -7,7 +7,7 @@ row depends on that row alone.
 from __future__ import annotations
 
 import gc
-from collections import defaultdict
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -17,9 +17,9 @@ import torch
 
 from personascope.engines import check_edits, loading, rendering, unencoded
 from personascope.engines.blocks import ResidualStream
-from personascope.engines.decoding import Drawn, Loaded, PaddedBatch, Row, decode, width_of
-from personascope.engines.memory import halving, padded_rows, shared_rows
-from personascope.engines.reading import Spoken, read_means
+from personascope.engines.decoding import Drawn, Loaded, PaddedBatch, Row, decode
+from personascope.engines.memory import Size, halving, in_padded_batches, in_shared_batches, room_of
+from personascope.engines.reading import Spoken, as_heard, read_means
 from personascope.engines.shared import HeardBatch, SharedBatch, shares
 from personascope.engines.uniforms import SAMPLER_VERSION
 from personascope.errors import EngineError
@@ -120,7 +120,8 @@ class TransformersEngine:
             self._check_length(len(row.prompt), row.request.drawn_with.max_tokens)
         drawn: dict[int, Drawn] = {}
         heard: dict[int, dict[str, np.ndarray]] = {}
-        for chunk, width in self._spoken_chunks(rows):
+        sizes = [Size(len(row.prompt), row.request.drawn_with.max_tokens, row.prompt) for row in rows]
+        for chunk, width in self._batches(dict(enumerate(sizes)), shared=True):
 
             def speak(some: list[int], width: int | None = width) -> None:
                 answers, means = self._spoken([rows[index] for index in some], width, read=read)
@@ -134,7 +135,7 @@ class TransformersEngine:
             for index, (row, text) in enumerate(zip(rows, texts, strict=True))
         ]
         if read:
-            self._heard = {_as_heard(responses[index]): means for index, means in heard.items()}
+            self._heard = {as_heard(responses[index]): means for index, means in heard.items()}
         return responses
 
     def _spoken(
@@ -181,11 +182,12 @@ class TransformersEngine:
         shape = (len(rows), self.last_layer + 1, self.hidden_size)
         arrays = {name: np.full(shape, np.nan, np.float32) for name in ("response", "prompt", "last_prompt")}
         arrays["norms"] = np.full(shape[:2], np.nan, np.float32)
-        heard = {index: means for index, each in enumerate(responses) if (means := self._heard.get(_as_heard(each)))}
-        for index, means in heard.items():
-            for name, mean in means.items():
-                arrays[name][index] = mean
-        for chunk, width in self._heard_chunks({i: row for i, row in enumerate(rows) if i not in heard}):
+        heard = {index: means for index, each in enumerate(responses) if (means := self._heard.get(as_heard(each)))}
+        for index, name in itertools.product(heard, arrays):
+            arrays[name][index] = heard[index][name]
+        sizes = {i: Size(len(row.tokens), tokens=row.tokens) for i, row in enumerate(rows) if i not in heard}
+        # On a GPU a padded pass over whole texts is quickest, and no two ways of computing agree to the bit.
+        for chunk, width in self._batches(sizes, shared=self._device.type == "cpu"):
 
             def take(some: list[int], width: int | None = width) -> None:
                 for name, means in self._means([rows[index] for index in some], width).items():
@@ -250,45 +252,16 @@ class TransformersEngine:
             )
         return self._loaded
 
-    def _spoken_chunks(self, rows: Sequence[Row]) -> Iterator[tuple[list[int], int | None]]:
-        """Rows that go together: where they share their prompts without a width, those of like prompts side by side."""
-        lengths = {index: (len(row.prompt), row.request.drawn_with.max_tokens) for index, row in enumerate(rows)}
-        if not rows or not self._sharing():
-            yield from self._padded_chunks(lengths)
+    def _batches(self, sizes: Mapping[int, Size], *, shared: bool) -> Iterator[tuple[list[int], int | None]]:
+        """Rows that go together, and their width if they are padded."""
+        if not sizes:
             return
-        order = sorted(lengths, key=lambda index: (-lengths[index][1], rows[index].prompt))
-        while order:
-            length, more = map(max, zip(*(lengths[index] for index in order), strict=True))
-            count = self._rows or shared_rows(self._text_config, self._weights(), length, more)
-            yield order[:count], None
-            order = order[count:]
-
-    def _heard_chunks(self, rows: Mapping[int, Spoken]) -> Iterator[tuple[list[int], int | None]]:
-        """Rows that are read together, and their padded width if they are padded.
-
-        On a GPU they always are: there a pass over whole texts is quickest, and no two passes agree to the bit.
-        """
-        if not rows or self._device.type != "cpu" or not self._sharing():
-            yield from self._padded_chunks({index: (len(row.tokens), 0) for index, row in rows.items()})
-            return
-        order = sorted(rows, key=lambda index: rows[index].tokens)
-        while order:
-            length = max(len(rows[index].tokens) for index in order)
-            count = self._rows or shared_rows(self._text_config, self._weights(), length, 0)
-            yield order[:count], None
-            order = order[count:]
-
-    def _padded_chunks(self, lengths: Mapping[int, tuple[int, int]]) -> Iterator[tuple[list[int], int]]:
-        """Rows of one width together, those that run longest first; each with its width."""
-        groups: dict[int, list[int]] = defaultdict(list)
-        for index, (length, _) in lengths.items():
-            groups[width_of(length)].append(index)
-        for width, members in sorted(groups.items()):
-            members.sort(key=lambda index: -lengths[index][1])
-            more = lengths[members[0]][1]
-            count = self._rows or padded_rows(self._text_config, self._weights(), width, more)
-            for start in range(0, len(members), count):
-                yield members[start : start + count], width
+        shared = shared and self._sharing()
+        room = room_of(self._text_config, self._weights(), shared=shared, rows=self._rows)
+        if shared:
+            yield from ((some, None) for some in in_shared_batches(sizes, room))
+        else:
+            yield from in_padded_batches(sizes, room)
 
     def _sharing(self) -> bool:
         if self._shares is None:
@@ -326,9 +299,3 @@ class TransformersEngine:
                 f"token {max(tokens)} cannot be read by {self._checkpoint.label}, which has {vocabulary} tokens: "
                 "use the tokenizer of this checkpoint, and responses it gave"
             )
-
-
-def _as_heard(response: Response) -> tuple[Any, ...]:
-    """What the means of a response depend on."""
-    edits = tuple(tuple(edit.identity.items()) for edit in response.request.edits)
-    return (*response.spoken, edits)
