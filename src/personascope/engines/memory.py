@@ -120,12 +120,17 @@ def halving(rows: Sequence[int], work: Callable[[list[int]], None]) -> None:
                 "not even one row of this length fits the device's memory: shorten the prompt, lower max_tokens, "
                 "choose bfloat16, or device_map='auto' over several devices"
             ) from None
-    gc.collect()  # only now, outside the handler, is nothing left that holds the batch
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    let_go()  # only now, outside the handler, is nothing left that holds the batch
     middle = len(rows) // 2
     halving(rows[:middle], work)
     halving(rows[middle:], work)
+
+
+def let_go() -> None:
+    """Gives memory back that nothing holds any longer."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _is_of_memory(problem: Exception) -> bool:

@@ -6,7 +6,6 @@ row depends on that row alone.
 
 from __future__ import annotations
 
-import gc
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,10 +14,10 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from personascope.engines import check_edits, loading, rendering, unencoded
+from personascope.engines import check_edits, loading, memory, rendering, unencoded
 from personascope.engines.blocks import ResidualStream
 from personascope.engines.decoding import Drawn, Loaded, PaddedBatch, Row, decode
-from personascope.engines.memory import Size, halving, in_padded_batches, in_shared_batches, room_of
+from personascope.engines.memory import Size
 from personascope.engines.reading import Spoken, as_heard, read_means
 from personascope.engines.shared import HeardBatch, SharedBatch, shares
 from personascope.engines.uniforms import SAMPLER_VERSION
@@ -128,7 +127,7 @@ class TransformersEngine:
                 drawn.update(zip(some, answers, strict=True))
                 heard.update((index, {name: means[name][row] for name in means}) for row, index in enumerate(some))
 
-            halving(chunk, speak)
+            memory.halving(chunk, speak)
         texts = rendering.decode(self._tokenizer, [drawn[index][0] for index in range(len(rows))])
         responses = [
             Response(row.request, row.prompt + drawn[index][0], len(row.prompt), text, drawn[index][1])
@@ -193,7 +192,7 @@ class TransformersEngine:
                 for name, means in self._means([rows[index] for index in some], width).items():
                     arrays[name][some] = means[: len(some)]
 
-            halving(chunk, take)
+            memory.halving(chunk, take)
         spoken = np.array([len(row.tokens) > row.response_start for row in rows], dtype=bool)
         if not np.isfinite(arrays["norms"][spoken]).all():
             raise EngineError(
@@ -216,9 +215,7 @@ class TransformersEngine:
         if self._loaded is None:
             return
         self._loaded, self._shares = None, None
-        gc.collect()
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+        memory.let_go()
 
     @contextmanager
     def _computing(self) -> Iterator[Loaded]:
@@ -257,11 +254,11 @@ class TransformersEngine:
         if not sizes:
             return
         shared = shared and self._sharing()
-        room = room_of(self._text_config, self._weights(), shared=shared, rows=self._rows)
+        room = memory.room_of(self._text_config, self._weights(), shared=shared, rows=self._rows)
         if shared:
-            yield from ((some, None) for some in in_shared_batches(sizes, room))
+            yield from ((some, None) for some in memory.in_shared_batches(sizes, room))
         else:
-            yield from in_padded_batches(sizes, room)
+            yield from memory.in_padded_batches(sizes, room)
 
     def _sharing(self) -> bool:
         if self._shares is None:
