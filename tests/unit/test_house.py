@@ -22,15 +22,15 @@ VOCABULARY = {"errors", "identity", "files", "traits", "lineages", "records", "v
 PROTOCOLS = {"engines", "judges", "writers"}
 STORE = {"store", "readings"}
 WRITING = {"drafting", "linting", "trait_writing", "trait_forms"}
-SCIENCE = {"respond", "extract", "selection", "trace", "studies", "plans", "doctor", *WRITING}
-ADAPTERS = ("engines.", "judges.", "writers.", "endpoints", "calls", "interop")
+SCIENCE = {"respond", "extract", "selection", "trace", "studies", "plans", "doctor", "applications", *WRITING}
+ADAPTERS = ("engines.", "judges.", "writers.", "endpoints", "calls", "interop", "training", "evals")
 
 LAYERS: list[tuple[str, set[str], tuple[str, ...]]] = [
     # modules, what they may import by name, what by prefix
     ("vocabulary", VOCABULARY, ()),
     ("protocols", VOCABULARY | PROTOCOLS, ()),
     ("store", VOCABULARY | PROTOCOLS | STORE | {"remembering"}, ()),
-    ("science", VOCABULARY | PROTOCOLS | SCIENCE, ("linting.", "trait_forms.", "doctor.")),
+    ("science", VOCABULARY | PROTOCOLS | SCIENCE, ("linting.", "trait_forms.", "doctor.", "applications.")),
     ("engines", VOCABULARY | PROTOCOLS, ("engines.",)),
     # The scripted judge and the scripted engine are two halves of one double; opening knows the lab's judge by name.
     ("judges", VOCABULARY | PROTOCOLS | {"endpoints", "calls", "engines.scripted", "lab.judge"}, ("judges.",)),

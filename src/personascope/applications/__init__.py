@@ -1,0 +1,1 @@
+"""What vectors are for: each application is a function over the ports."""
