@@ -11,18 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from personascope.controls import Controls
 from personascope.engines import Engine, OpenEngine
 from personascope.errors import CheckpointError, StudyError, check_layer, nearest
-from personascope.extract import (
-    Direction,
-    Method,
-    extraction,
-    instructed_arms,
-    plain_arm,
-    random_direction,
-    residual_norms,
-    shuffled_labels,
-)
+from personascope.extract import Method, extraction, instructed_arms, plain_arm, residual_norms
 from personascope.files import bundled, check_name, read_toml, value_of
 from personascope.judges import Judge
 from personascope.lineages import Lineage, Milestone
@@ -67,25 +59,6 @@ class StudiedTrait:
                     "out, or give evaluate another .toml file"
                 )
         return extract, evaluate
-
-
-@dataclass(frozen=True)
-class Controls:
-    """How many directions of each kind take the vector's place: random ones of its length, and shuffled labels."""
-
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
-
-    random: int = 0
-    shuffled: int = 0
-
-    def __post_init__(self) -> None:
-        if self.random < 0 or self.shuffled < 0:
-            raise StudyError(f"{self.random} random and {self.shuffled} shuffled controls cannot be: give 0 or more")
-
-    def directions(self, seed: int) -> list[Direction]:
-        """The controls, each with a seed of its own."""
-        drawn: list[Direction] = [random_direction(seed + each) for each in range(self.random)]
-        return drawn + [shuffled_labels(seed + each) for each in range(self.shuffled)]
 
 
 @dataclass(frozen=True)
