@@ -85,7 +85,17 @@ class Written(Generic[Value]):
 
 
 @dataclass(frozen=True)
+class Unusable:
+    """An assignment of which no draft could be used: what is wrong with the last one, and all of them for people."""
+
+    title: str
+    faults: tuple[str, ...]
+    drafts: str
+
+
+@dataclass(frozen=True)
 class _Draft:
+    place: int
     title: str
     attempt: int
     text: str
@@ -105,10 +115,43 @@ def write_all(
         DraftError: after the last try, or when the writer fails after a first draft; it holds every draft.
         WriterError: if the writer fails before there is any.
     """
+    done, drafts = _asked(writer, assignments, repair, tries)
+    if len(done) == len(assignments):
+        return [done[place] for place in range(len(assignments))]
+    left = {place: None for place in range(len(assignments)) if place not in done}
+    last = [draft for draft in drafts if draft.faults][-1]
+    wrong = f"{last.faults[0]}" + (f" (and {len(last.faults) - 1} more)" if len(last.faults) > 1 else "")
+    raise DraftError(f"{_count(left, assignments)} not valid after {tries} tries; the last: {wrong}", _kept(drafts))
+
+
+def write_each(
+    writer: Writer, assignments: Sequence[Assignment[Value]], *, repair: str, tries: int = TRIES
+) -> list[Written[Value] | Unusable]:
+    """As :func:`write_all`, but an assignment without a valid draft costs the others nothing: it is :class:`Unusable`.
+
+    Raises:
+        DraftError, WriterError: where the writer itself fails, as :func:`write_all`.
+    """
+    done, drafts = _asked(writer, assignments, repair, tries)
+    of: dict[int, list[_Draft]] = {}
+    for draft in drafts:
+        of.setdefault(draft.place, []).append(draft)
+    return [
+        done[place] if place in done else Unusable(each.title, of[place][-1].faults, _kept(of[place]))
+        for place, each in enumerate(assignments)
+    ]
+
+
+def _asked(
+    writer: Writer, assignments: Sequence[Assignment[Value]], repair: str, tries: int
+) -> tuple[dict[int, Written[Value]], list[_Draft]]:
+    """What became valid, by its place, and every draft there was."""
     drafts: list[_Draft] = []
     done: dict[int, Written[Value]] = {}
     left = {place: assignment.conversation for place, assignment in enumerate(assignments)}
     for attempt in range(1, tries + 1):
+        if not left:
+            break
         try:
             answers = dict(zip(left, writer.write(list(left.values())), strict=True))
         except PersonascopeError as problem:
@@ -118,17 +161,13 @@ def write_all(
         for place, answer in answers.items():
             title, text = assignments[place].title, answer.text if isinstance(answer, Unwritten) else answer
             value, faults = _read(assignments[place], answer)
-            drafts.append(_Draft(title, attempt, text, faults))
+            drafts.append(_Draft(place, title, attempt, text, faults))
             if value is not None:
                 done[place] = Written(value[0], attempt)
                 del left[place]
             else:
                 left[place] = _next(left[place], text, faults, repair)
-        if not left:
-            return [done[place] for place in range(len(assignments))]
-    last = [draft for draft in drafts if draft.faults][-1]
-    wrong = f"{last.faults[0]}" + (f" (and {len(last.faults) - 1} more)" if len(last.faults) > 1 else "")
-    raise DraftError(f"{_count(left, assignments)} not valid after {tries} tries; the last: {wrong}", _kept(drafts))
+    return done, drafts
 
 
 def read_json(text: str, keys: Sequence[str]) -> dict[str, Any]:
