@@ -18,11 +18,22 @@ SOURCE = Path(personascope.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
-VOCABULARY = {"errors", "identity", "files", "traits", "lineages", "records", "vectors", "wording"}
+VOCABULARY = {"errors", "identity", "files", "traits", "lineages", "edits", "records", "vectors", "wording", "samples"}
 PROTOCOLS = {"engines", "judges", "writers"}
 STORE = {"store", "readings"}
 WRITING = {"drafting", "linting", "trait_writing", "trait_forms"}
-SCIENCE = {"respond", "extract", "selection", "trace", "studies", "plans", "doctor", "applications", *WRITING}
+SCIENCE = {
+    "respond",
+    "extract",
+    "controls",
+    "selection",
+    "trace",
+    "studies",
+    "plans",
+    "doctor",
+    "applications",
+    *WRITING,
+}
 ADAPTERS = ("engines.", "judges.", "writers.", "endpoints", "calls", "interop", "training", "evals")
 
 LAYERS: list[tuple[str, set[str], tuple[str, ...]]] = [
