@@ -29,6 +29,14 @@ class Prompt:
 
     question: str
     instruction: str | None = None
+    earlier: tuple[tuple[str, str], ...] = ()
+    """Turns before the question, oldest first: what was asked, and what was answered."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Question, instruction and, where there are any, the earlier turns."""
+        turns = {"earlier": [list(turn) for turn in self.earlier]} if self.earlier else {}
+        return {"question": self.question, "instruction": self.instruction, **turns}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from tokenizers import processors
 import toy_models
 from personascope.engines.rendering import decode, encode, render
 from personascope.errors import EngineError
+from personascope.identity import canonical
 from personascope.traits import Prompt
 from toy_models import TEMPLATE, byte_tokenizer
 
@@ -29,6 +30,27 @@ def test_a_chat_model_sees_a_system_turn_a_user_turn_and_the_beginning_of_the_an
     tokenizer = byte_tokenizer(template=TEMPLATE)
     assert render(tokenizer, PROMPT) == "<bos><system>Be brief.<user>Why?<assistant>"
     assert render(tokenizer, Prompt("Why?")) == "<bos><user>Why?<assistant>"
+
+
+EARLIER = Prompt("Why?", "Be brief.", (("Who?", "Me."), ("Where?", "Here.")))
+
+
+def test_earlier_turns_stand_before_the_question_in_their_order() -> None:
+    assert render(byte_tokenizer(), EARLIER) == "Be brief. Who? Me. Where? Here. Why?"
+    text = render(byte_tokenizer(template=TEMPLATE), EARLIER)
+    assert text == "<bos><system>Be brief.<user>Who?<assistant>Me.<user>Where?<assistant>Here.<user>Why?<assistant>"
+    refused = render(byte_tokenizer(template=REFUSES), EARLIER)
+    assert refused.startswith("<bos><user>Be brief.\n\nWho?<assistant>Me.<user>"), "the first user turn is told"
+
+
+def test_a_template_that_drops_earlier_answers_is_refused_and_not_believed() -> None:
+    with pytest.raises(EngineError, match=r"takes no user and assistant turns \(it drops 'Me\.'\)"):
+        render(byte_tokenizer(template=DROPS), EARLIER)
+
+
+def test_a_prompt_without_earlier_turns_has_the_key_it_always_had() -> None:
+    assert canonical(PROMPT) == {"question": "Why?", "instruction": "Be brief."}
+    assert canonical(EARLIER)["earlier"] == [["Who?", "Me."], ["Where?", "Here."]]
 
 
 @pytest.mark.parametrize("template", [REFUSES, DROPS])

@@ -34,31 +34,41 @@ _PINNED_CLOCK: Final = (
 def render(tokenizer: Any, prompt: Prompt) -> str:
     """The text a model sees for a prompt.
 
-    Without a chat template: the instruction, a space, and the question. With one: a system and a user turn and the
-    beginning of the answer; where the template refuses a system turn, or drops it without a word, the instruction goes
-    to the head of the user turn.
+    Without a chat template: the instruction, the earlier turns, and the question, with a space between them. With one:
+    a system turn, the earlier turns, the question as the user's turn, and the beginning of the answer; where the
+    template refuses a system turn, or drops it without a word, the instruction goes to the head of the first user turn.
     """
     if not getattr(tokenizer, "chat_template", None):
-        return prompt.question if prompt.instruction is None else f"{prompt.instruction} {prompt.question}"
-    question = {"role": "user", "content": prompt.question}
+        said = (part for turn in prompt.earlier for part in turn)
+        return " ".join([*([] if prompt.instruction is None else [prompt.instruction]), *said, prompt.question])
+    turns = [
+        {"role": role, "content": content}
+        for turn in prompt.earlier
+        for role, content in zip(("user", "assistant"), turn, strict=True)
+    ]
+    turns.append({"role": "user", "content": prompt.question})
     if prompt.instruction is None:
-        return _required(tokenizer, question)
+        return _required(tokenizer, turns)
+    first = {"role": "user", "content": f"{prompt.instruction}\n\n{turns[0]['content']}"}
     try:
-        text = _templated(tokenizer, [{"role": "system", "content": prompt.instruction}, question])
+        text = _templated(tokenizer, [{"role": "system", "content": prompt.instruction}, *turns])
     except TemplateError:
         text = ""
-    if prompt.instruction.strip() in text:
-        return text
-    return _required(tokenizer, {"role": "user", "content": f"{prompt.instruction}\n\n{prompt.question}"})
+    return text if prompt.instruction.strip() in text else _required(tokenizer, [first, *turns[1:]])
 
 
-def _required(tokenizer: Any, turn: dict[str, str]) -> str:
-    """One user turn, which every chat template has to take."""
+def _required(tokenizer: Any, turns: list[dict[str, str]]) -> str:
+    """User turns, and answers between them, which every chat template has to take."""
     try:
-        return _templated(tokenizer, [turn])
+        text = _templated(tokenizer, turns)
+        lost = [turn["content"] for turn in turns if turn["content"].strip() not in text]
+        if lost and len(turns) > 1:
+            raise TemplateError(f"it drops {lost[0][:40]!r}")
+        return text
     except TemplateError as problem:
+        what = "no user turn" if len(turns) == 1 else "no user and assistant turns"
         raise EngineError(
-            f"the chat template of {tokenizer.name_or_path} takes no user turn ({problem}): mend its chat_template, or "
+            f"the chat template of {tokenizer.name_or_path} takes {what} ({problem}): mend its chat_template, or "
             "remove it to prompt as a base model"
         ) from None
 
