@@ -63,6 +63,10 @@ class PublishedError(PersonascopeError, ValueError):
     """A folder or a file is not what the published study's layout says it is."""
 
 
+class SampleError(PersonascopeError, ValueError):
+    """A dataset of training samples cannot be read, or a row of it holds no conversation."""
+
+
 class StoreError(PersonascopeError, OSError):
     """A store cannot be read or written. What it already recorded stays recorded."""
 
