@@ -1,24 +1,25 @@
 """What is asked and what comes back: every stop of the data's way, as a frozen value.
 
-Owns: sampling, edits, requests, responses, readings, cases, verdicts, answers, pairs and the bar they clear.
+Owns: sampling, requests, responses, readings, cases, verdicts, answers, pairs and the bar they clear.
 The one law: a value says all that its question depended on, and absence is a value with a reason.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Float
 
-from personascope.errors import EngineError, StudyError, VectorError
-from personascope.identity import annotation, digest_of
+from personascope.edits import Edit as Edit
+from personascope.edits import Probe as Probe
+from personascope.edits import Where as Where
+from personascope.errors import EngineError, StudyError
+from personascope.identity import annotation
 from personascope.traits import Rubric
 
-Where = Literal["response", "prompt", "all"]
 Span = Literal["response", "prompt", "last_prompt"]
 Outcome = Literal["scored", "refused", "unreadable", "unasked"]
 
@@ -55,34 +56,6 @@ class Sampling:
                 f"temperature {self.temperature} must be 0 (greedy) or at least 0.001, top_p {self.top_p} in (0, 1], "
                 f"and repetition_penalty {self.repetition_penalty} above 0"
             )
-
-
-@dataclass(frozen=True, eq=False)
-class Edit:
-    """The array that is added to the residual stream: a direction ``[hidden]``, a layer, and where.
-
-    ``layer`` counts the residual stream: 0 after the embedding, k after block k. ``where`` is ``"response"``
-    (from the last prompt token on, the position that predicts the first response token), ``"prompt"`` (every
-    prompt position) or ``"all"``. Engines know no coefficients: the array is added as it is.
-    """
-
-    direction: Float[np.ndarray, "hidden"]
-    layer: int
-    where: Where = "response"
-
-    def __post_init__(self) -> None:
-        fixed = np.array(self.direction, dtype=np.float32)
-        if fixed.ndim != 1 or not np.isfinite(fixed).all():
-            raise VectorError(
-                f"an edit needs one finite direction [hidden], this one is {fixed.shape}: check the vector"
-            )
-        fixed.flags.writeable = False
-        object.__setattr__(self, "direction", fixed)
-
-    @functools.cached_property
-    def identity(self) -> dict[str, Any]:
-        """The edit's bytes, layer and place: hashed once, however many requests share it."""
-        return {"direction": digest_of(self.direction), "layer": self.layer, "where": self.where}
 
 
 @dataclass(frozen=True, eq=False)

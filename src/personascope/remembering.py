@@ -12,12 +12,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float
+
 from personascope.engines import Engine
 from personascope.errors import StoreError
 from personascope.identity import canonical, key_of
 from personascope.judges import Judge
 from personascope.lineages import Checkpoint
-from personascope.records import Case, Readings, Request, Response, Verdict
+from personascope.records import Case, Probe, Readings, Request, Response, Verdict
 from personascope.store import Store, chunked
 from personascope.traits import Prompt
 
@@ -116,6 +119,14 @@ class RememberingEngine:
             known |= {key: fresh.row(place) for place, (key, _) in enumerate(some)}
         return Readings.joined([known[key] for key in keys])
 
+    def project(self, responses: Sequence[Response], probes: Sequence[Probe]) -> list[Float[np.ndarray, "token probe"]]:
+        """Of the engine, every time: what it gives is large, and cheap to have again."""
+        return self.engine.project(self.encode(responses), probes) if responses else []
+
+    def likelihoods(self, responses: Sequence[Response]) -> list[Float[np.ndarray, "spoken"]]:
+        """Of the engine, every time."""
+        return self.engine.likelihoods(self.encode(responses)) if responses else []
+
     def _record_renderings(self) -> None:
         """Records what was rendered since the last time."""
         if not self._unrecorded or not self.store.writable:
@@ -200,6 +211,12 @@ class RecordedEngine:
 
     def read(self, responses: Sequence[Response]) -> Readings:
         raise self._lacking(f"the readings of {len(responses)} responses")
+
+    def project(self, responses: Sequence[Response], probes: Sequence[Probe]) -> list[Float[np.ndarray, "token probe"]]:
+        raise self._lacking(f"the tokens' projections of {len(responses)} responses, which no store keeps,")
+
+    def likelihoods(self, responses: Sequence[Response]) -> list[Float[np.ndarray, "spoken"]]:
+        raise self._lacking(f"the tokens' likelihoods of {len(responses)} responses, which no store keeps,")
 
     def close(self) -> None:
         pass

@@ -28,7 +28,7 @@ import pytest
 from personascope.engines import Engine, OpenEngine
 from personascope.errors import EngineError, LayerError, VectorError
 from personascope.lineages import Checkpoint
-from personascope.records import Edit, Readings, Request, Response, Sampling
+from personascope.records import Edit, Probe, Readings, Request, Response, Sampling
 from personascope.traits import Prompt
 
 WHERES: Any = ("response", "prompt", "all")
@@ -245,6 +245,61 @@ class EngineLaws:
             ours, theirs = getattr(readings, name), getattr(afterwards, name)
             allowed = 1e-5 * float(np.nanmax(np.abs(theirs)))
             np.testing.assert_allclose(ours, theirs, rtol=0, atol=allowed, err_msg=name)
+
+    def test_projections_are_of_every_token_and_their_means_are_those_of_the_readings(self, engine: Engine) -> None:
+        responses = [each for each in engine.generate(a_mixed_batch(engine)) if each.length]
+        probes = [
+            Probe(direction(engine, seed=layer, length=1.0), layer)
+            for layer in (engine.last_layer, 0, engine.last_layer)
+        ]
+        readings, found = engine.read(responses), engine.project(responses, probes)
+        for row, response in enumerate(responses):
+            tokens, start = response.spoken
+            assert (found[row].shape, found[row].dtype) == ((len(tokens), len(probes)), np.float32)
+            spans = {"response": slice(start, None), "prompt": slice(0, start), "last_prompt": slice(start - 1, start)}
+            for (span, part), (place, probe) in itertools.product(spans.items(), enumerate(probes)):
+                read = getattr(readings, span)[row, probe.layer]
+                allowed = 1e-5 * max(1.0, float(np.linalg.norm(read)))
+                assert abs(found[row][part, place].mean() - read @ probe.direction) <= allowed, (span, place)
+
+    def test_a_token_followed_does_not_depend_on_batch_mates(self, engine: Engine, noise: float) -> None:
+        responses = engine.generate(a_mixed_batch(engine))
+        probes = [Probe(direction(engine, length=1.0), engine.last_layer)]
+        for follow in (lambda some: engine.project(some, probes), engine.likelihoods):
+            together, alone = follow(responses), [follow([each])[0] for each in responses]
+            for ours, theirs in zip(together, alone, strict=True):
+                allowed = noise * max(1.0, float(np.abs(theirs).max(initial=0.0)))
+                np.testing.assert_allclose(ours, theirs, rtol=0, atol=allowed)
+
+    def test_likelihoods_are_of_the_response_tokens_and_go_by_all_before_them(self, engine: Engine) -> None:
+        responses = engine.generate([Request(text, sampled(6), 0) for text in prompts_of(engine)])
+        found = engine.likelihoods(responses)
+        assert [len(each) for each in found] == [each.length for each in responses]
+        assert all((each <= 0).all() for each in found), "a probability is no more than 1"
+        long = [row for row, each in enumerate(responses) if each.length > 2]
+        later = [
+            replace(responses[row], response_start=responses[row].response_start + 2)  # type: ignore[operator]
+            for row in long
+        ]
+        for row, rest in zip(long, engine.likelihoods(later), strict=True):
+            np.testing.assert_allclose(
+                rest, found[row][2:], atol=1e-4, err_msg="where a response is cut changes no token"
+            )
+
+    def test_an_empty_response_has_no_likelihood_and_its_prompt_is_still_followed(self, engine: Engine) -> None:
+        first = engine.generate([Request(prompts_of(engine)[0], greedy(1), 0)])[0]
+        tokens, start = first.spoken
+        empty = replace(first, tokens=tokens[:start], text="")
+        assert [each.shape for each in engine.likelihoods([empty])] == [(0,)]
+        assert engine.project([empty], [])[0].shape == (start, 0)
+
+    def test_what_does_not_fit_the_model_is_not_followed(self, engine: Engine, answers: Sequence[Response]) -> None:
+        with pytest.raises(LayerError, match=str(engine.last_layer)):
+            engine.project(answers, [Probe(direction(engine), engine.last_layer + 1)])
+        with pytest.raises(VectorError, match="wide"):
+            engine.project(answers, [Probe(direction(engine)[1:], 0)])
+        with pytest.raises(LayerError):
+            engine.likelihoods([edited(answers[0], Edit(direction(engine), engine.last_layer + 1))])
 
     def test_an_edit_reads_back_as_itself_at_its_layer_and_as_nothing_before(
         self, engine: Engine, answers: Sequence[Response]

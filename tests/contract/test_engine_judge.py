@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -22,7 +23,7 @@ from personascope.judges.engine import EngineJudge, Speaking
 from personascope.judges.opening import open_judge
 from personascope.judges.readout import Mode
 from personascope.lineages import Checkpoint
-from personascope.records import Case, Readings, Request, Response
+from personascope.records import Case, Probe, Readings, Request, Response
 from personascope.remembering import RememberingEngine, RememberingJudge
 from personascope.store import Store
 from personascope.traits import Prompt, Rubric
@@ -60,6 +61,12 @@ class SayingEngine:
 
     def read(self, responses: Sequence[Response]) -> Readings:
         raise NotImplementedError("a judge reads no activations")
+
+    def project(self, responses: Sequence[Response], probes: Sequence[Probe]) -> list[np.ndarray]:
+        raise NotImplementedError("a judge reads no activations")
+
+    def likelihoods(self, responses: Sequence[Response]) -> list[np.ndarray]:
+        raise NotImplementedError("a judge reads no likelihoods")
 
     def close(self) -> None:
         pass

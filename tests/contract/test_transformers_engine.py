@@ -21,7 +21,7 @@ from personascope.engines import OpenEngine
 from personascope.engines.transformers import TransformersEngine
 from personascope.errors import CheckpointError, EngineError, LayerError
 from personascope.lineages import Checkpoint
-from personascope.records import Edit, Request, Response
+from personascope.records import Edit, Probe, Request, Response
 from personascope.traits import Prompt
 
 transformers.utils.logging.disable_progress_bar()
@@ -84,6 +84,19 @@ class TestLaws(EngineLaws):
             theirs = twins[sides].mean(0) - twins[~sides].mean(0)
             cosines = (ours * theirs).sum(-1) / np.linalg.norm(ours, axis=-1) / np.linalg.norm(theirs, axis=-1)
             assert cosines.min() >= 0.99999, f"{span}: cosine per layer {cosines}"
+
+    def test_tokens_followed_are_those_of_the_naive_twin(self, engine: TransformersEngine, twin: NaiveTwin) -> None:
+        responses = engine.generate(a_mixed_batch(engine))
+        probes = [Probe(direction(engine, seed=layer, length=1.0), layer) for layer in (0, 1, engine.last_layer)]
+        along, likely = engine.project(responses, probes), engine.likelihoods(responses)
+        for row, response in enumerate(responses):
+            tokens, start = response.spoken
+            streams, logits = twin.streams(tokens, response.request.edits, response_start=start)
+            expected = np.stack([streams[probe.layer] @ probe.direction for probe in probes], 1)
+            np.testing.assert_allclose(along[row], expected, atol=1e-5 * max(1.0, float(np.abs(expected).max())))
+            chances = torch.tensor(logits, dtype=torch.float64).log_softmax(-1).numpy()
+            told = [chances[place - 1, tokens[place]] for place in range(start, len(tokens))]
+            np.testing.assert_allclose(likely[row], told, atol=1e-4)
 
     def test_answers_are_those_the_naive_twin_would_give(self, engine: TransformersEngine, twin: NaiveTwin) -> None:
         responses = engine.generate(a_mixed_batch(engine))

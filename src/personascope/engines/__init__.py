@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+from jaxtyping import Float
+
 from personascope.errors import EngineError, VectorError, check_layer
 from personascope.lineages import Checkpoint
-from personascope.records import Edit, Readings, Request, Response
+from personascope.records import Edit, Probe, Readings, Request, Response
 from personascope.traits import Prompt
 
 
@@ -69,22 +72,37 @@ class Engine(Protocol):
         """
         ...
 
+    def project(self, responses: Sequence[Response], probes: Sequence[Probe]) -> list[Float[np.ndarray, "token probe"]]:
+        """The dot product of the residual stream with each probe, at every token of prompt and response.
+
+        One array per response, float32, under the edits of its own request; what an edit adds is measured too.
+        """
+        ...
+
+    def likelihoods(self, responses: Sequence[Response]) -> list[Float[np.ndarray, "spoken"]]:
+        """The natural logarithm of each response token's probability, given all before it.
+
+        Under the edits of its own request, at temperature 1 and without any penalty, whatever it was drawn with. The
+        end of a response is no token of it.
+        """
+        ...
+
     def close(self) -> None:
         """Frees the weights. The engine loads them again if it is used again."""
         ...
 
 
-def check_edits(engine: Engine, edits: Iterable[Edit]) -> None:
-    """At an engine's door: every edit has a layer the model has, and the width of its residual stream.
+def check_edits(engine: Engine, edits: Iterable[Edit | Probe]) -> None:
+    """At an engine's door: every edit or probe has a layer the model has, and the width of its residual stream.
 
     Raises:
-        LayerError, VectorError: for the first edit that does not fit.
+        LayerError, VectorError: for the first that does not fit.
     """
     for edit in edits:
         check_layer(edit.layer, engine.last_layer, engine.checkpoint.label)
         if len(edit.direction) != engine.hidden_size:
             raise VectorError(
-                f"an edit of width {len(edit.direction)} was given to {engine.checkpoint.label}, whose residual "
+                f"a direction of width {len(edit.direction)} was given to {engine.checkpoint.label}, whose residual "
                 f"stream is {engine.hidden_size} wide: use a vector of this model"
             )
 

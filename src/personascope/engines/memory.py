@@ -11,7 +11,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import torch
 
@@ -31,6 +31,9 @@ class Size:
     more: int = 0
     tokens: tuple[int, ...] = ()
 
+
+Kind = Literal["padded", "shared", "logits"]
+"""Rows of one width, rows that share what their prompts have in common, and padded ones with logits at every token."""
 
 Room = Callable[[int, int], int]
 """How many rows of a length, to which so many tokens are added, go at once."""
@@ -57,10 +60,15 @@ def in_padded_batches(sizes: Mapping[int, Size], room: Room) -> Iterator[tuple[l
             yield members[start : start + count], width
 
 
-def room_of(config: Any, loaded: Loaded, *, shared: bool, rows: int | None) -> Room:
+def room_of(config: Any, loaded: Loaded, kind: Kind, *, rows: int | None) -> Room:
     """What memory has room for; or ``rows``, whatever their lengths."""
-    measured = _shared_rows if shared else _padded_rows
+    measured = {"padded": _padded_rows, "shared": _shared_rows, "logits": _rows_with_logits}[kind]
     return lambda length, more: rows or measured(config, loaded, length, more)
+
+
+def _rows_with_logits(config: Any, loaded: Loaded, width: int, more: int) -> int:
+    """As padded rows, where every token has logits and each logit its logarithm."""
+    return min(_rows(loaded, 12 * config.vocab_size * width), _padded_rows(config, loaded, width, more))
 
 
 def _padded_rows(config: Any, loaded: Loaded, width: int, more: int) -> int:

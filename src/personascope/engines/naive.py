@@ -21,7 +21,7 @@ from personascope.engines.transformers import TransformersEngine
 from personascope.engines.uniforms import uniforms_of
 from personascope.errors import EngineError
 from personascope.lineages import Checkpoint
-from personascope.records import Edit, Readings, Request, Response, Sampling
+from personascope.records import Edit, Probe, Readings, Request, Response, Sampling
 from personascope.traits import Prompt
 
 
@@ -97,6 +97,29 @@ class NaiveEngine:
         check_edits(self, (edit for response in responses for edit in response.request.edits))
         none = Readings.none(self.last_layer + 1, self.hidden_size)
         return Readings.joined([none, *map(self._read, self.encode(responses))])
+
+    def project(self, responses: Sequence[Response], probes: Sequence[Probe]) -> list[Float[np.ndarray, "token probe"]]:
+        """The dot product of the residual stream with each probe, at every token; taken in float64."""
+        check_edits(self, probes)
+        check_edits(self, (edit for response in responses for edit in response.request.edits))
+        found = []
+        for each in self.encode(responses):
+            streams = self._pass(*each.spoken, each.request.edits).streams.double().numpy()
+            along = [streams[probe.layer] @ probe.direction.astype(np.float64) for probe in probes]
+            found.append(
+                np.stack(along, 1).astype(np.float32) if along else np.zeros((streams.shape[1], 0), np.float32)
+            )
+        return found
+
+    def likelihoods(self, responses: Sequence[Response]) -> list[Float[np.ndarray, "spoken"]]:
+        """The natural logarithm of each response token's probability, given all before it; taken in float64."""
+        check_edits(self, (edit for response in responses for edit in response.request.edits))
+        found = []
+        for each in self.encode(responses):
+            tokens, start = each.spoken
+            chances = self._pass(tokens, start, each.request.edits).logits.double().log_softmax(-1).numpy()
+            found.append(np.array([chances[start - 1 + step, token] for step, token in enumerate(tokens[start:])]))
+        return found
 
     def shortfalls(self, responses: Sequence[Response]) -> list[Float[np.ndarray, "step"]]:
         """How far each token of each greedy answer lies below the likeliest, given all that was said before it.
@@ -180,7 +203,7 @@ class NaiveEngine:
             here = [edit for edit in edits if edit.layer == layer and edit.direction.any()]
 
             def touch(found: torch.Tensor) -> torch.Tensor:
-                moved = found + _delta(here, found, start) if here else found
+                moved = _moved(here, found, start)
                 seen[layer] = moved[0].detach().to("cpu", torch.float32)
                 return moved
 
@@ -200,14 +223,34 @@ class NaiveEngine:
         return self._loaded
 
 
-def _delta(edits: Sequence[Edit], stream: torch.Tensor, start: int) -> torch.Tensor:
-    """What is added to one text's stream: summed in float32, rounded to the stream's dtype once."""
-    total = torch.zeros(stream.shape, dtype=torch.float32)
+def _moved(edits: Sequence[Edit], stream: torch.Tensor, start: int) -> torch.Tensor:
+    """One text's stream after its edits at a layer: what is added, summed up and rounded once, then the others."""
+    added = [edit for edit in edits if edit.operation == "add"]
+    if added:
+        total = torch.zeros(stream.shape, dtype=torch.float32)
+        for edit in added:
+            total[:, _reached(edit, stream, start)] += torch.tensor(edit.direction)
+        stream = stream + total.to(stream.device, stream.dtype)
     for edit in edits:
-        first = start - 1 if edit.where == "response" else 0
-        last = start if edit.where == "prompt" else stream.shape[1]
-        total[:, first:last] += torch.tensor(edit.direction)
-    return total.to(stream.device, stream.dtype)
+        if edit.operation != "add":
+            stream = _held(edit, stream, start)
+    return stream
+
+
+def _held(edit: Edit, stream: torch.Tensor, start: int) -> torch.Tensor:
+    """One text's stream with its projection on a direction taken away, or lowered to a bound."""
+    stream, direction = stream.clone(), torch.tensor(edit.direction, device=stream.device)
+    for position in range(*_reached(edit, stream, start).indices(stream.shape[1])):
+        along = stream[0, position].float() @ direction
+        wanted = torch.zeros_like(along) if edit.bound is None else along.clamp(max=edit.bound)
+        if wanted != along:
+            stream[0, position] = (stream[0, position].float() + (wanted - along) * direction).to(stream.dtype)
+    return stream
+
+
+def _reached(edit: Edit, stream: torch.Tensor, start: int) -> slice:
+    """The positions an edit reaches in a text whose response starts at ``start``."""
+    return slice(start - 1 if edit.where == "response" else 0, start if edit.where == "prompt" else stream.shape[1])
 
 
 def _choose(logits: Float[np.ndarray, "token"], uniform: float, sampling: Sampling, spoken: Sequence[int]) -> int:

@@ -1,7 +1,7 @@
 """The reading pass: what was said is read as it stands, one batch of rows of one width.
 
-Owns: :func:`read_means`. The one law: a row is computed at a width that is a function of its own length alone, among
-enough rows for a matrix product to stay one, so its batch mates cannot change it.
+Owns: :func:`read_means` and :func:`laid_out`. The one law: a row is computed at a width that is a function of its own
+length alone, among enough rows for a matrix product to stay one, so its batch mates cannot change it.
 """
 
 from __future__ import annotations
@@ -35,6 +35,20 @@ def read_means(loaded: Loaded, rows: Sequence[Spoken], width: int) -> dict[str, 
 
     Padding is to the right, where no token sees it, so no mask is needed and every kernel is the causal one.
     """
+    tokens, phases, shifts = laid_out(loaded, rows, width)
+    reader = _Reader(phases, range(loaded.last_layer + 1))
+    with loaded.stream.touched(reader.after(shifts)):
+        loaded.model(input_ids=tokens, use_cache=False, logits_to_keep=1)
+    return {name: np.stack(layers, 1)[: len(rows)] for name, layers in reader.seen.items()}
+
+
+def laid_out(
+    loaded: Loaded, rows: Sequence[Spoken], width: int
+) -> tuple[Int[torch.Tensor, "row position"], Int[torch.Tensor, "row position"], dict[int, Touch]]:
+    """Tokens and phases of rows padded on the right, where no token sees it, and what their edits do at each layer.
+
+    Rows enough for a batch: the first again and again, if they are too few.
+    """
     filled = [*rows, *[rows[0]] * (FEWEST_ROWS - len(rows))]
     tokens = torch.zeros((len(filled), width), dtype=torch.long)
     phases = torch.full((len(filled), width), edits.PADDING)
@@ -45,10 +59,7 @@ def read_means(loaded: Loaded, rows: Sequence[Spoken], width: int) -> dict[str, 
         phases[row, each.response_start - 1] = edits.LAST_PROMPT
     tokens, phases = tokens.to(loaded.device), phases.to(loaded.device)
     shifts = Shifts([row.request.edits for row in filled], hidden_size=loaded.hidden_size, dtype=loaded.dtype)
-    reader = _Reader(phases, range(loaded.last_layer + 1))
-    with loaded.stream.touched(reader.after(shifts.over(phases))):
-        loaded.model(input_ids=tokens, use_cache=False, logits_to_keep=1)
-    return {name: np.stack(layers, 1)[: len(rows)] for name, layers in reader.seen.items()}
+    return tokens, phases, shifts.over(phases)
 
 
 class _Reader:

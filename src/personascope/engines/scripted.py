@@ -20,7 +20,7 @@ from personascope.engines import OpenEngine, check_edits, unencoded
 from personascope.engines.uniforms import SAMPLER_VERSION, uniforms_of
 from personascope.errors import CheckpointError
 from personascope.lineages import Checkpoint, Lineage, Milestone
-from personascope.records import Edit, Readings, Request, Response
+from personascope.records import Edit, Probe, Readings, Request, Response
 from personascope.traits import Prompt, Trait
 
 GARBLE = "###"
@@ -66,7 +66,8 @@ class ScriptedEngine:
         return direction
 
     def render(self, prompt: Prompt) -> str:
-        return f"{prompt.instruction} {prompt.question}" if prompt.instruction else prompt.question
+        said = [part for turn in prompt.earlier for part in turn]
+        return " ".join([*filter(None, [prompt.instruction]), *said, prompt.question])
 
     def generate(self, requests: Sequence[Request], *, read: bool = False) -> list[Response]:
         check_edits(self, (edit for request in requests for edit in request.edits))
@@ -89,6 +90,29 @@ class ScriptedEngine:
         self._load()
         none = Readings.none(self.last_layer + 1, self.hidden_size)
         return Readings.joined([none, *map(self._read, encoded)])
+
+    def project(self, responses: Sequence[Response], probes: Sequence[Probe]) -> list[Float[np.ndarray, "token probe"]]:
+        check_edits(self, probes)
+        check_edits(self, (edit for response in responses for edit in response.request.edits))
+        self._load()
+        found = []
+        for each in self.encode(responses):
+            along = [self._stream(each, probe.layer) @ probe.direction.astype(np.float64) for probe in probes]
+            found.append(np.stack(along, 1).astype(np.float32) if along else np.zeros((len(each.spoken[0]), 0), "f4"))
+        return found
+
+    def likelihoods(self, responses: Sequence[Response]) -> list[Float[np.ndarray, "spoken"]]:
+        """The same for a word wherever it stands, for it looks at its prompt alone; a word it cannot say has none."""
+        check_edits(self, (edit for response in responses for edit in response.request.edits))
+        self._load()
+        found = []
+        for each in self.encode(responses):
+            tokens, start = each.spoken
+            shares = self._shares(each.request)
+            said = [shares[token] if token < len(self._words) else 0.0 for token in tokens[start:]]
+            with np.errstate(divide="ignore"):  # what cannot be said has the likelihood minus infinity
+                found.append(np.log(np.array(said, dtype=np.float64) / shares.sum()))
+        return found
 
     def close(self) -> None:
         self._loaded = False
@@ -117,20 +141,29 @@ class ScriptedEngine:
 
     def _shares(self, request: Request) -> Float[np.ndarray, "word"]:
         """The probability of every word, and last of the end."""
-        pushes = [edit for edit in request.edits if edit.where != "prompt"]
-        excess = sum(float(np.linalg.norm(edit.direction)) for edit in pushes) / _TOLERABLE - 1
+        reaching = [edit for edit in request.edits if edit.where != "prompt"]
+        pushes = [edit.direction for edit in reaching if edit.operation == "add"]
+        excess = sum(float(np.linalg.norm(direction)) for direction in pushes) / _TOLERABLE - 1
         garble = min(0.9, max(0.0, excess))
-        odds = np.array([self._odds(trait, request.text, pushes) for trait in self._traits])
+        odds = self._odds(request.text, pushes, [edit for edit in reaching if edit.operation != "add"])
         traits = 1 / (1 + np.exp(-odds))
         traits *= (1 - garble) * min(1.0, 0.95 / max(float(traits.sum()), 1e-9))
         rest = max(0.0, 1 - garble - float(traits.sum()))
         return np.array([*traits, garble, *np.full(len(_NEUTRAL), 0.99 * rest / len(_NEUTRAL)), 0.01 * rest])
 
-    def _odds(self, trait: Trait, text: str, pushes: Sequence[Edit]) -> float:
-        obeyed = 3.8 * any(contrast.positive in text for contrast in trait.contrasts)
-        obeyed -= 2.0 * any(contrast.negative in text for contrast in trait.contrasts)
-        pushed = sum(float(edit.direction @ self.planted(trait.name)) for edit in pushes)
-        return -2.2 + self.maturity * (obeyed + _GAIN * pushed)
+    def _odds(self, text: str, pushes: Sequence[np.ndarray], holding: Sequence[Edit]) -> Float[np.ndarray, "trait"]:
+        """The log-odds of every trait's word: what is obeyed pushes like an edit, and both can be held back."""
+        obeyed, pushed, carried = [], [], np.zeros(self.hidden_size)
+        for trait in self._traits:
+            obeyed.append(3.8 * any(contrast.positive in text for contrast in trait.contrasts))
+            obeyed[-1] -= 2.0 * any(contrast.negative in text for contrast in trait.contrasts)
+            pushed.append(sum(float(direction @ self.planted(trait.name)) for direction in pushes))
+            carried += obeyed[-1] / _GAIN * self.planted(trait.name)
+        carried += sum(pushes, np.zeros(self.hidden_size))
+        taken = _held(carried[None], holding)[0] - carried
+        lost = np.array([taken @ self.planted(trait.name) for trait in self._traits])
+        odds: np.ndarray = -2.2 + self.maturity * (np.array(obeyed) + _GAIN * (np.array(pushed) + lost))
+        return odds
 
     def _read(self, response: Response) -> Readings:
         _, start = response.spoken
@@ -148,10 +181,13 @@ class ScriptedEngine:
             carrying = np.array([token == place for token in tokens])
             stream[carrying] += _PUSH * layer / self.last_layer * self.planted(trait.name)
         first = start - 1
+        reached = {"response": slice(first, None), "prompt": slice(0, first + 1), "all": slice(None)}
         for edit in response.request.edits:
-            if edit.layer <= layer:
-                rows = {"response": slice(first, None), "prompt": slice(0, first + 1), "all": slice(None)}[edit.where]
-                stream[rows] += edit.direction
+            if edit.layer <= layer and edit.operation == "add":
+                stream[reached[edit.where]] += edit.direction
+        for edit in sorted(response.request.edits, key=lambda each: each.layer):
+            if edit.layer <= layer and edit.operation != "add":
+                stream[reached[edit.where]] = _held(stream[reached[edit.where]], [edit])
         return stream
 
 
@@ -174,6 +210,15 @@ def scripted_lineage(
         return opened[checkpoint]
 
     return Lineage(name, milestones), open_engine
+
+
+def _held(stream: Float[np.ndarray, "token hidden"], edits: Sequence[Edit]) -> Float[np.ndarray, "token hidden"]:
+    """The stream after ablations and caps, one after another."""
+    for edit in edits:
+        along = stream @ edit.direction.astype(np.float64)
+        beyond = along if edit.bound is None else np.maximum(along - edit.bound, 0)
+        stream = stream - np.outer(beyond, edit.direction)
+    return stream
 
 
 def _heads(text: str) -> tuple[int, ...]:

@@ -7,29 +7,26 @@ row depends on that row alone.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
-import torch
+from jaxtyping import Float
 
-from personascope.engines import check_edits, loading, memory, rendering, unencoded
+from personascope.engines import check_edits, following, loading, memory, rendering, unencoded
 from personascope.engines.blocks import ResidualStream
+from personascope.engines.computing import computing
 from personascope.engines.decoding import Drawn, Loaded, PaddedBatch, Row, decode
+from personascope.engines.limits import Limits
 from personascope.engines.memory import Size
 from personascope.engines.reading import Spoken, as_heard, read_means
 from personascope.engines.shared import HeardBatch, SharedBatch, shares
 from personascope.engines.uniforms import SAMPLER_VERSION
 from personascope.errors import EngineError
 from personascope.lineages import Checkpoint
-from personascope.records import Readings, Request, Response
+from personascope.records import Probe, Readings, Request, Response
 from personascope.traits import Prompt
-
-SMALL: Final = 20_000_000
-"""Parameters below which a model on a CPU computes on one thread. Its matrices are too small for more to pay (1,000
-rows of the lab take 3.1 CPU seconds on one thread and 9.2 on two that spin), and one thread gives the same bits on a
-machine of any number of cores: two gave another answer to 1 of 21,000 requests."""
 
 
 class TransformersEngine:
@@ -66,6 +63,9 @@ class TransformersEngine:
         self._loaded: Loaded | None = None
         self._shares: bool | None = None
         self._heard: dict[Any, dict[str, np.ndarray]] = {}
+        positions = getattr(self._text_config, "max_position_embeddings", None)
+        label, vocabulary = self._checkpoint.label, int(self._text_config.vocab_size)
+        self._limits = Limits(label, vocabulary, positions, can_end=bool(self._end_tokens))
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -110,13 +110,12 @@ class TransformersEngine:
             EngineError: for a prompt without tokens, one that with its ``max_tokens`` exceeds the position limit, or a
                 checkpoint that names no end-of-text token.
         """
-        self._check_end()
+        self._limits.check_end()
         check_edits(self, (edit for request in requests for edit in request.edits))
         prompts = rendering.encode(self._tokenizer, (request.text for request in requests))
         rows = [Row(request, prompts[request.text]) for request in requests]
         for row in rows:
-            self._check_vocabulary(row.prompt)
-            self._check_length(len(row.prompt), row.request.drawn_with.max_tokens)
+            self._limits.check_prompt(row.prompt, row.request.drawn_with.max_tokens)
         drawn: dict[int, Drawn] = {}
         heard: dict[int, dict[str, np.ndarray]] = {}
         sizes = [Size(len(row.prompt), row.request.drawn_with.max_tokens, row.prompt) for row in rows]
@@ -144,7 +143,7 @@ class TransformersEngine:
 
         A padded batch takes none: what it says is read in a pass of its own.
         """
-        with self._computing() as loaded:
+        with computing(self._weights()) as loaded:
             if width is not None:
                 return decode(PaddedBatch(loaded, rows, width), rows, loaded.end_tokens), {}
             batch = SharedBatch(loaded, rows, reads=read)
@@ -172,12 +171,7 @@ class TransformersEngine:
             LayerError, VectorError, EngineError: as :meth:`generate` and :meth:`encode`; also for tokens the model does
                 not have.
         """
-        check_edits(self, (edit for response in responses for edit in response.request.edits))
-        responses = self.encode(responses)
-        rows = [Spoken(each.request, *each.spoken) for each in responses]
-        for row in rows:
-            self._check_tokens(row)
-            self._check_length(len(row.tokens), 0)
+        responses, rows = self._readable(responses)
         shape = (len(rows), self.last_layer + 1, self.hidden_size)
         arrays = {name: np.full(shape, np.nan, np.float32) for name in ("response", "prompt", "last_prompt")}
         arrays["norms"] = np.full(shape[:2], np.nan, np.float32)
@@ -201,9 +195,52 @@ class TransformersEngine:
             )
         return Readings(**arrays)
 
+    def project(self, responses: Sequence[Response], probes: Sequence[Probe]) -> list[Float[np.ndarray, "token probe"]]:
+        """The dot product of the residual stream with each probe, at every token of prompt and response.
+
+        Raises:
+            LayerError, VectorError, EngineError: as :meth:`read`; also for a probe that does not fit.
+        """
+        check_edits(self, probes)
+        return self._followed(responses, partial(following.projections, probes=probes))
+
+    def likelihoods(self, responses: Sequence[Response]) -> list[Float[np.ndarray, "spoken"]]:
+        """The natural logarithm of each response token's probability, given all before it.
+
+        Raises:
+            LayerError, VectorError, EngineError: as :meth:`read`.
+        """
+        return self._followed(responses, following.log_probabilities)
+
+    def _readable(self, responses: Sequence[Response]) -> tuple[list[Response], list[Spoken]]:
+        """The responses with their tokens, every one of which the model can compute."""
+        check_edits(self, (edit for response in responses for edit in response.request.edits))
+        encoded = self.encode(responses)
+        rows = [Spoken(each.request, *each.spoken) for each in encoded]
+        for row in rows:
+            self._limits.check_spoken(row)
+        return encoded, rows
+
+    def _followed(
+        self, responses: Sequence[Response], follow: Callable[[Loaded, list[Spoken], int], list[np.ndarray]]
+    ) -> list[np.ndarray]:
+        """What is measured of each response, in padded batches."""
+        _, rows = self._readable(responses)
+        found: dict[int, np.ndarray] = {}
+        sizes = {index: Size(len(row.tokens)) for index, row in enumerate(rows)}
+        for chunk, width in self._batches(sizes, logits=follow is following.log_probabilities):
+
+            def take(some: list[int], width: int | None = width) -> None:
+                with computing(self._weights()) as loaded:
+                    measured = follow(loaded, [rows[index] for index in some], width or 0)
+                found.update(zip(some, measured, strict=True))
+
+            memory.halving(chunk, take)
+        return [found[index] for index in range(len(rows))]
+
     def _means(self, rows: Sequence[Spoken], width: int | None) -> dict[str, np.ndarray]:
         """What rows of a padded width, or of no width because nothing is padded, read."""
-        with self._computing() as loaded:
+        with computing(self._weights()) as loaded:
             if width is not None:
                 return read_means(loaded, rows, width)
             prompts = [Row(each.request, each.tokens[: each.response_start]) for each in rows]
@@ -216,20 +253,6 @@ class TransformersEngine:
             return
         self._loaded, self._shares = None, None
         memory.let_go()
-
-    @contextmanager
-    def _computing(self) -> Iterator[Loaded]:
-        """The weights, without gradients, and for a small model on a CPU on one thread."""
-        loaded, threads = self._weights(), torch.get_num_threads()
-        alone = loaded.device.type == "cpu" and loaded.parameters < SMALL
-        try:
-            if alone:
-                torch.set_num_threads(1)
-            with torch.inference_mode():
-                yield loaded
-        finally:
-            if alone:
-                torch.set_num_threads(threads)
 
     def _weights(self) -> Loaded:
         if self._loaded is None:
@@ -249,12 +272,15 @@ class TransformersEngine:
             )
         return self._loaded
 
-    def _batches(self, sizes: Mapping[int, Size], *, shared: bool) -> Iterator[tuple[list[int], int | None]]:
+    def _batches(
+        self, sizes: Mapping[int, Size], *, shared: bool = False, logits: bool = False
+    ) -> Iterator[tuple[list[int], int | None]]:
         """Rows that go together, and their width if they are padded."""
         if not sizes:
             return
         shared = shared and self._sharing()
-        room = memory.room_of(self._text_config, self._weights(), shared=shared, rows=self._rows)
+        kind: memory.Kind = "shared" if shared else "logits" if logits else "padded"
+        room = memory.room_of(self._text_config, self._weights(), kind, rows=self._rows)
         if shared:
             yield from ((some, None) for some in memory.in_shared_batches(sizes, room))
         else:
@@ -262,37 +288,6 @@ class TransformersEngine:
 
     def _sharing(self) -> bool:
         if self._shares is None:
-            with self._computing() as loaded:
+            with computing(self._weights()) as loaded:
                 self._shares = shares(loaded)
         return self._shares
-
-    def _check_end(self) -> None:
-        if not self._end_tokens:
-            raise EngineError(
-                f"{self._checkpoint.label} names no end-of-text token, so no answer of its could end: name eos_token "
-                "in its tokenizer_config.json, or eos_token_id in its generation_config.json"
-            )
-
-    def _check_length(self, tokens: int, more: int) -> None:
-        limit = getattr(self._text_config, "max_position_embeddings", None)
-        if limit is not None and tokens + more > limit:
-            raise EngineError(
-                f"{tokens} tokens and {more} more were asked of {self._checkpoint.label}, which has room for {limit}: "
-                "shorten the prompt or lower max_tokens"
-            )
-
-    def _check_tokens(self, row: Spoken) -> None:
-        if not 1 <= row.response_start <= len(row.tokens):
-            raise EngineError(
-                f"a response of {len(row.tokens)} tokens that starts at {row.response_start} cannot be read: "
-                "it needs a prompt token before it"
-            )
-        self._check_vocabulary(row.tokens)
-
-    def _check_vocabulary(self, tokens: Sequence[int]) -> None:
-        vocabulary = int(self._text_config.vocab_size)
-        if tokens and not 0 <= min(tokens) <= max(tokens) < vocabulary:
-            raise EngineError(
-                f"token {max(tokens)} cannot be read by {self._checkpoint.label}, which has {vocabulary} tokens: "
-                "use the tokenizer of this checkpoint, and responses it gave"
-            )
