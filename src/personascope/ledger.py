@@ -85,6 +85,16 @@ class Ledger:
             )
         return price
 
+    def check(self, judge: object) -> None:
+        """At the door: a judge behind an endpoint can be counted in the budget's unit.
+
+        Raises:
+            JudgeError: as :meth:`price_of`.
+        """
+        endpoint, model = getattr(judge, "endpoint", None), getattr(judge, "model", None)
+        if endpoint is not None and model is not None:
+            self.price_of(endpoint.name, model)
+
     def reserve(self, endpoint: str, body: Mapping[str, Any]) -> int | Failure | None:
         """A ticket for a try, a failure if there is no budget for it, or None if that depends on tries under way."""
         plain = usage_estimate(body)

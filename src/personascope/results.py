@@ -21,7 +21,9 @@ from personascope.engines import Engine
 from personascope.engines.opening import Opener, open_engine, open_lineage
 from personascope.errors import CheckpointError, StoreError
 from personascope.files import value_of, write_text
+from personascope.judges import Judge
 from personascope.judges.opening import open_judge
+from personascope.kinds.workplace import facts_of, name_of
 from personascope.lineages import Checkpoint, Lineage
 from personascope.published.imported import Imported
 from personascope.published.imported import answer_rows as imported_answer_rows
@@ -53,13 +55,24 @@ class Finished:
 
 
 def run_in(
-    store: Store, study: Study, *, device: str | None = None, dtype: str | None = None, notice: Notice = silent
+    store: Store,
+    study: Study,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    notice: Notice = silent,
+    judge: Judge | None = None,
 ) -> StudyResult:
-    """Runs a study on a store: what it holds is not asked again, and the finished study is kept beside its records."""
+    """Runs a study on a store: what it holds is not asked again, and the finished study is kept beside its records.
+
+    ``judge`` is the study's own, opened already (with a budget, for instance).
+    """
     lineage, traits = open_lineage(study.lineage), study.load_traits()
-    judge = RememberingJudge(open_judge(study.judge), store, notice=notice)
+    open_one = partial(open_engine, device=device, dtype=dtype)
+    if judge is None:
+        judge = RememberingJudge(open_judge(study.judge, open_engine=open_one), store, notice=notice)
     opener = Opener(
-        partial(open_engine, device=device, dtype=dtype),
+        open_one,
         keep=2 if study.target else 1,
         wrap=lambda engine: RememberingEngine(engine, store, notice=notice),
     )
@@ -67,29 +80,33 @@ def run_in(
 
     def noted(checkpoint: Checkpoint) -> Engine:
         try:
-            engine = opened[_name(checkpoint)] = opener(checkpoint)
+            engine = opened[name_of(checkpoint)] = opener(checkpoint)
         except CheckpointError as problem:
-            opened[_name(checkpoint)] = str(problem)
+            opened[name_of(checkpoint)] = str(problem)
             raise
         return engine
 
     result = run_study(study, lineage, traits, open_engine=noted, judge=judge)
     for outcome in result.outcomes:
         if isinstance(outcome, Absence) and outcome.kind == "no checkpoint":
-            opened[_name(outcome.milestone.checkpoint)] = outcome.reason
-    engines = {name: _facts(engine) for name, engine in opened.items()}
+            opened[name_of(outcome.milestone.checkpoint)] = outcome.reason
+    engines = {name: facts_of(engine) for name, engine in opened.items()}
     kept = Finished(study, study.cut(lineage), tuple(traits), engines)
     store.keep_study(study.name, json.loads(json.dumps(asdict(kept), default=str)))
     return result
 
 
 def finished_studies(store: Store) -> list[Finished | Imported]:
-    """The studies that were finished on a store, and those that were imported into it."""
+    """The traces that were finished on a store, and those that were imported into it.
+
+    Studies of other kinds are kept there too: see :mod:`personascope.kinds.recorded`.
+    """
     source = f"a study kept in {store.path}"
-    kinds: dict[bool, type[Finished | Imported]] = {False: Finished, True: Imported}
+    kinds: dict[str, type[Finished | Imported]] = {"trace": Finished, "published": Imported}
     return [
-        value_of(value, kinds[value["study"]["kind"] == "published"], source=source, error=StoreError)
+        value_of(value, kinds[value["study"]["kind"]], source=source, error=StoreError)
         for value in store.studies()
+        if value["study"]["kind"] in kinds
     ]
 
 
@@ -99,28 +116,17 @@ def run_again(store: Store, kept: Finished) -> StudyResult:
     Raises:
         StoreError: if the store lacks a record, or the disposable readings were deleted.
     """
-    judge = RememberingJudge(RecordedJudge(open_judge(kept.study.judge, asking=False), store), store)
+    asked = open_judge(kept.study.judge, asking=False, open_engine=open_engine)
+    judge = RememberingJudge(RecordedJudge(asked, store), store)
 
     def open_recorded(checkpoint: Checkpoint) -> Engine:
-        facts = dict(kept.engines[_name(checkpoint)])
+        facts = dict(kept.engines[name_of(checkpoint)])
         if "absent" in facts:
             raise CheckpointError(facts["absent"])
         was = value_of(facts.pop("checkpoint"), Checkpoint, source=str(store.path), error=StoreError)
         return RememberingEngine(RecordedEngine(was, store=store, **facts), store)
 
     return run_study(kept.study, kept.lineage, kept.traits, open_engine=open_recorded, judge=judge)
-
-
-def _name(checkpoint: Checkpoint) -> str:
-    """What tells checkpoints apart before they are opened."""
-    return json.dumps(asdict(checkpoint), default=str, sort_keys=True)
-
-
-def _facts(engine: Engine | str) -> dict[str, Any]:
-    if isinstance(engine, str):
-        return {"absent": engine}
-    shape = {"last_layer": engine.last_layer, "hidden_size": engine.hidden_size}
-    return {"checkpoint": asdict(engine.checkpoint), "identity": dict(engine.identity), **shape}
 
 
 @dataclass(frozen=True, eq=False)

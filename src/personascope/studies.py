@@ -165,8 +165,12 @@ def read_study(path: Path) -> Study:
 def study_of(table: dict[str, Any], *, source: str) -> Study:
     """The study that a table (of a TOML file, or kept in a store) describes."""
     if table.get("kind") != "trace":
-        raise StudyError(f"{source}: a study of kind '{table.get('kind')}' was asked for; the kinds that exist: trace")
-    return value_of(table, Study, source=source, error=StudyError)
+        raise StudyError(
+            f"{source}: a study of kind 'trace' was expected, and this one is of kind '{table.get('kind')}': "
+            "open it with personascope.kinds.open_study, or personascope run"
+        )
+    # What may be spent on a study changes nothing of what it asks.
+    return value_of({k: v for k, v in table.items() if k != "budget"}, Study, source=source, error=StudyError)
 
 
 def run_study(

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from personascope.cli import doctor, facets, judges, lab, models, published, studies, terminal, traits
+from personascope.cli import data, doctor, facets, judges, lab, models, published, stores, studies, terminal, traits
 
 app = typer.Typer(
     help="Persona vectors: extract them, steer with them, and trace them through training.",
@@ -26,8 +26,8 @@ for verb in (
     studies.trace,
     studies.run,
     studies.plan,
-    studies.show,
-    studies.figures,
+    stores.show,
+    stores.figures,
     doctor.doctor,
     facets.facets,
 ):
@@ -35,6 +35,7 @@ for verb in (
 app.command("import")(published.import_published)
 app.add_typer(published.app, name="published")
 app.add_typer(traits.app, name="trait")
+app.add_typer(data.app, name="data")
 app.add_typer(judges.app, name="judge")
 app.add_typer(lab.app, name="lab")
 

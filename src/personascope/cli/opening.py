@@ -6,14 +6,46 @@ that costs money or changes a meaning is chosen silently.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from personascope.cli import terminal
 
 if TYPE_CHECKING:
     from personascope.engines import Engine
     from personascope.judges import Judge
+    from personascope.ledger import Ledger
     from personascope.records import Sampling
     from personascope.traits import Trait
+
+
+COSTS = "costs.jsonl"
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How models are computed, and the ledger that counts what calls take."""
+
+    device: str | None
+    dtype: str | None
+    ledger: Ledger
+
+    def settle(self, path: Path) -> None:
+        """Keeps what calls took in a file of runs, and says it."""
+        if self.ledger.accounts:
+            self.ledger.append_to(path)
+            terminal.err.print(str(self.ledger), highlight=False, soft_wrap=True)
+
+
+def ledger_of(budget: str | None, price: str | None) -> Ledger:
+    """The ledger of a budget and a price as a command line gives them; without a budget it only counts."""
+    from personascope.costs import Budget, price_given
+    from personascope.ledger import Ledger
+
+    return Ledger(
+        budget=Budget.parse(budget) if budget else None, price=price_given(price) if price is not None else None
+    )
 
 
 def load_chosen(name: str, model: str, form: str | None, limit: int | None) -> Trait:

@@ -30,5 +30,9 @@ LayerNumber = Annotated[int, typer.Option("--layer", help="0 (embedding) to the 
 Strength = Annotated[float, typer.Option(help="A multiple of the unit; negative steers against.")]
 UnitName = Annotated[str, typer.Option("--unit", help="vector, unit or residual.")]
 WhereName = Annotated[str, typer.Option("--where", help="response, prompt or all.")]
+MostSpent = Annotated[
+    str | None, typer.Option("--budget", help="Let calls take no more: 5.00 (US dollars), or '200000 tokens'.")
+]
+Price = Annotated[str | None, typer.Option(help="IN,OUT in US dollars per million tokens, if none is noted.")]
 
 STORE = Path("personascope-store")

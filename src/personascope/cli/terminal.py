@@ -35,7 +35,6 @@ from personascope.errors import PersonascopeError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from personascope.plans import Plan
     from personascope.studies import StudyResult
 
 # Piped output has no width of its own; rich would cut tables at 80 columns.
@@ -124,26 +123,25 @@ def _table(title: str) -> Table:
     return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
 
 
-def show_plan(plan: Plan, *, seconds: float, assumption: str) -> None:
+_COUNTED = {
+    "instructed": "instructed responses (they make the vectors)",
+    "plain": "plain responses (the baseline)",
+    "steered": "steered responses (controls included)",
+    "selection": "responses to choose how to steer",
+    "responses": "responses in all",
+    "verdicts": "verdicts of the judge",
+    "loads": "model loads",
+    "tokens": "new tokens",
+}
+
+
+def show_plan(name: str, counts: Mapping[str, int], *, seconds: float, assumption: str) -> None:
     """What a study will ask for, at most, and how long that takes under an assumption that is said."""
-    table = Table(
-        title=f"plan of '{plan.study}' (at most; milestones without a vector ask for less)", title_justify="left"
-    )
+    table = Table(title=f"plan of '{name}' (at most; milestones without a vector ask for less)", title_justify="left")
     table.add_column("what")
     table.add_column("how many", justify="right")
-    for name, count in (
-        ("milestones", plan.milestones),
-        ("traits", plan.traits),
-        ("instructed responses (they make the vectors)", plan.instructed),
-        ("plain responses (the baseline)", plan.plain),
-        ("steered responses (controls included)", plan.steered),
-        ("responses to choose how to steer", plan.selection),
-        ("responses in all", plan.responses),
-        ("verdicts of the judge", plan.verdicts),
-        ("model loads", plan.loads),
-        ("new tokens", plan.tokens),
-    ):
-        table.add_row(name, f"{count:,}")
+    for what, count in counts.items():
+        table.add_row(_COUNTED.get(what, what.replace("_", " ")), f"{count:,}")
     out.print(table)
     out.print(f"roughly {_duration(seconds)} at {assumption}", highlight=False)
 
@@ -281,9 +279,13 @@ def guarded(run: Callable[[], Any]) -> int:
         return INTERRUPTED
 
 
-def _refused(message: str) -> int:
+def escaped(message: str) -> str:
+    """A message as one line that any terminal takes, and no markup."""
     from rich.markup import escape
 
-    line = made_printable(message).replace("\n", "\\n")
-    err.print(f"[bold red]error:[/bold red] {escape(line)}", soft_wrap=True, highlight=False)
+    return escape(made_printable(message).replace("\n", "\\n"))
+
+
+def _refused(message: str) -> int:
+    err.print(f"[bold red]error:[/bold red] {escaped(message)}", soft_wrap=True, highlight=False)
     return 1

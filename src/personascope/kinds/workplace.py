@@ -6,24 +6,32 @@ alone, so whatever was answered once is not asked again, whoever asked it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from personascope.engines import Engine
 from personascope.engines.opening import open_engine
+from personascope.errors import CheckpointError
 from personascope.judges import Judge
 from personascope.judges.opening import open_judge
 from personascope.lineages import Checkpoint
 from personascope.remembering import Notice, RememberingEngine, RememberingJudge, silent
 from personascope.store import Store
 
+if TYPE_CHECKING:
+    from personascope.ledger import Ledger
+
 
 @dataclass(frozen=True, eq=False)
 class Workplace:
     """A folder to write in, a store to remember in, and how models are to be computed.
 
-    ``made`` is told of every file that was written; ``notice`` of progress.
+    ``made`` is told of every file that was written; ``notice`` of progress. ``ledger`` counts what calls of a judge
+    take, and stops them where a budget ends. ``opened`` notes every engine that was asked for, or why there is none:
+    with it a study can be drawn again from the records alone.
     """
 
     out: Path
@@ -32,15 +40,41 @@ class Workplace:
     dtype: str | None = None
     notice: Notice = silent
     made: Callable[[Path], None] = lambda path: None
+    ledger: Ledger | None = None
+    opened: dict[str, Engine | str] = field(default_factory=dict)
 
     def open_engine(self, checkpoint: Checkpoint | str) -> Engine:
         """The engine of a checkpoint; what the store knows is not asked again."""
-        engine = open_engine(checkpoint, device=self.device, dtype=self.dtype)
-        return RememberingEngine(engine, self.store, notice=self.notice)
+        return RememberingEngine(self._noted(checkpoint), self.store, notice=self.notice)
 
     def open_judge(self, name: str) -> Judge:
         """The judge of a name; what the store knows is not asked again."""
-        return RememberingJudge(open_judge(name), self.store, notice=self.notice)
+        judge = open_judge(name, meter=self.ledger, open_engine=self._noted)
+        if self.ledger is not None:
+            self.ledger.check(judge)
+        return RememberingJudge(judge, self.store, notice=self.notice)
+
+    def _noted(self, checkpoint: Checkpoint | str) -> Engine:
+        name = name_of(checkpoint)
+        try:
+            engine = self.opened[name] = open_engine(checkpoint, device=self.device, dtype=self.dtype)
+        except CheckpointError as problem:
+            self.opened[name] = str(problem)
+            raise
+        return engine
+
+
+def name_of(checkpoint: Checkpoint | str) -> str:
+    """What tells checkpoints apart before they are opened."""
+    return checkpoint if isinstance(checkpoint, str) else json.dumps(asdict(checkpoint), default=str, sort_keys=True)
+
+
+def facts_of(engine: Engine | str) -> dict[str, Any]:
+    """What is kept of an engine, or of why there is none, so that a record of it can stand for it."""
+    if isinstance(engine, str):
+        return {"absent": engine}
+    shape = {"last_layer": engine.last_layer, "hidden_size": engine.hidden_size}
+    return {"checkpoint": asdict(engine.checkpoint), "identity": dict(engine.identity), **shape}
 
 
 @dataclass(frozen=True)
@@ -54,7 +88,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Report:
-    """What a study of any kind gives back: tables to show, and the files it wrote."""
+    """What a study of any kind gives back: tables to show, and the files it wrote.
+
+    ``failed`` says of parts that could not be done why not; what was done stands, and the exit code tells.
+    """
 
     tables: tuple[Table, ...] = ()
     files: tuple[Path, ...] = ()
+    failed: tuple[str, ...] = ()

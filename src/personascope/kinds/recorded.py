@@ -1,0 +1,83 @@
+"""Studies of any kind, kept in a store and drawn again from its records alone.
+
+Owns: :func:`keep`, :func:`kept_studies` and :class:`RecordedWorkplace`. The one law: nothing is asked; a study that
+needs what no record holds says so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from personascope.errors import CheckpointError, StoreError
+from personascope.files import value_of
+from personascope.judges import Judge
+from personascope.judges.opening import open_judge
+from personascope.kinds import Chosen, study_in
+from personascope.kinds.workplace import Workplace, facts_of, name_of
+from personascope.lineages import Checkpoint
+from personascope.remembering import RecordedEngine, RecordedJudge, RememberingEngine, RememberingJudge
+from personascope.store import Store
+
+_TRACES = ("trace", "published", "several")
+"""Kinds that are kept in a way of their own, or are made of others that are."""
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedWorkplace(Workplace):
+    """A workplace whose engines and judges are not there: what the store recorded of them, and nothing else.
+
+    ``engines`` says of each checkpoint that was opened what it was, or why it was absent.
+    """
+
+    engines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def open_engine(self, checkpoint: Checkpoint | str) -> RememberingEngine:
+        """The record of an engine.
+
+        Raises:
+            StoreError: if the study never opened it.
+            CheckpointError: if it was absent then.
+        """
+        if name_of(checkpoint) not in self.engines:
+            label = checkpoint if isinstance(checkpoint, str) else checkpoint.label
+            raise StoreError(f"the store {self.store.path} has no record of the model {label}: run the study again")
+        facts = dict(self.engines[name_of(checkpoint)])
+        if "absent" in facts:
+            raise CheckpointError(facts["absent"])
+        was = value_of(facts.pop("checkpoint"), Checkpoint, source=str(self.store.path), error=StoreError)
+        return RememberingEngine(RecordedEngine(was, store=self.store, **facts), self.store)
+
+    def open_judge(self, name: str) -> Judge:
+        """The record of a judge; no key is needed."""
+        judge = open_judge(name, asking=False, open_engine=self.open_engine)
+        return RememberingJudge(RecordedJudge(judge, self.store), self.store)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A study of a store, and the engines it opened."""
+
+    chosen: Chosen
+    engines: Mapping[str, Mapping[str, Any]]
+
+
+def keep(chosen: Chosen, place: Workplace) -> None:
+    """Keeps a study that was run in a workplace in its store, so that it can be drawn again."""
+    if chosen.kind in _TRACES:
+        return
+    about = {"kind": chosen.kind, "name": chosen.name, "table": chosen.table, "source": chosen.source}
+    engines = {name: facts_of(engine) for name, engine in place.opened.items()}
+    place.store.keep_study(chosen.name, json.loads(json.dumps({"study": about, "engines": engines}, default=str)))
+
+
+def kept_studies(store: Store) -> list[Kept]:
+    """The studies of a store that are no traces.
+
+    Raises:
+        StudyError: if one cannot be read any more, because a file it names is gone.
+    """
+    found = [each for each in store.studies() if each["study"]["kind"] not in _TRACES]
+    return [Kept(study_in(each["study"]["table"], source=each["study"]["source"]), each["engines"]) for each in found]
