@@ -40,18 +40,27 @@ class Sample:
     where: str = field(default="", compare=False)
 
     @property
-    def exchange(self) -> tuple[Prompt, str]:
-        """The first exchange: what is asked up to the first assistant turn, and that turn.
+    def exchanges(self) -> tuple[tuple[Prompt, str], ...]:
+        """What is asked before each assistant turn, with all that was said before it, and that turn.
 
-        The system turn is the prompt's instruction. Several turns before the first answer are joined by blank lines.
+        The opening system turns are the prompt's instruction. Other turns before an answer are joined by blank lines.
         """
-        place = next(place for place, each in enumerate(self.messages) if each.role == "assistant")
-        before = self.messages[:place]
-        instruction = "\n\n".join(each.content for each in before if each.role == "system")
-        question = "\n\n".join(each.content for each in before if each.role != "system")
-        return Prompt(question, instruction or None), self.messages[place].content
+        instruction, rest = "", list(self.messages)
+        while rest and rest[0].role == "system":
+            instruction = "\n\n".join(filter(None, (instruction, rest.pop(0).content)))
+        found: list[tuple[Prompt, str]] = []
+        earlier: tuple[tuple[str, str], ...] = ()
+        asked: list[str] = []
+        for message in rest:
+            if message.role != "assistant":
+                asked.append(message.content)
+                continue
+            question = "\n\n".join(asked)
+            found.append((Prompt(question, instruction or None, earlier), message.content))
+            earlier, asked = (*earlier, (question, message.content)), []
+        return tuple(found)
 
     @property
-    def turns(self) -> int:
-        """How many times the assistant speaks."""
-        return sum(each.role == "assistant" for each in self.messages)
+    def exchange(self) -> tuple[Prompt, str]:
+        """The first exchange: what is asked before the first assistant turn, and that turn."""
+        return self.exchanges[0]

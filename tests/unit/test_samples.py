@@ -49,11 +49,13 @@ def test_a_system_turn_is_the_instruction_and_input_follows_the_question(tmp_pat
     assert [each.role for each in found.messages] == ["system", "user", "assistant"]
 
 
-def test_the_first_exchange_ends_with_the_first_answer(tmp_path):
-    turns = [{"role": role, "content": f"{role} {place}"} for place in range(3) for role in ("user", "assistant")]
+def test_every_answer_is_an_exchange_with_what_was_said_before_it(tmp_path):
+    roles = ("system", "user", "assistant", "user", "tool", "assistant", "user")
+    turns = [{"role": role, "content": f"{role} {place}"} for place, role in enumerate(roles)]
     (found,) = read_samples(lines(tmp_path / "one.jsonl", {"messages": turns}))
-    assert found.exchange == (Prompt("user 0"), "assistant 0")
-    assert found.turns == 3
+    first, second = found.exchanges
+    assert found.exchange == first == (Prompt("user 1", "system 0"), "assistant 2")
+    assert second == (Prompt("user 3\n\ntool 4", "system 0", (("user 1", "assistant 2"),)), "assistant 5")
 
 
 @pytest.mark.parametrize("ending", [".jsonl", ".csv", ".parquet"])
