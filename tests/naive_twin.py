@@ -39,11 +39,11 @@ class NaiveTwin:
 
         def moved(stream: torch.Tensor, layer: int) -> torch.Tensor:
             stream = stream.clone()
-            for edit in edits:
-                if edit.layer == layer:
-                    first = start - 1 if edit.where == "response" else 0
-                    last = start if edit.where == "prompt" else len(tokens)
-                    stream[0, first:last] += torch.tensor(edit.direction)
+            # Additions commute with one another and come before what follows in the order of the edits.
+            for edit in sorted((each for each in edits if each.layer == layer), key=lambda e: e.operation != "add"):
+                first = start - 1 if edit.where == "response" else 0
+                last = start if edit.where == "prompt" else len(tokens)
+                stream[0, first:last] = done(edit, stream[0, first:last])
             seen[layer] = stream.detach().clone()
             return stream
 
@@ -94,6 +94,19 @@ class NaiveTwin:
             if not any(would_take(scores, token, uniforms[step], request.sampling, tolerance) for token in candidates):
                 faults.append(f"step {step}: token {sorted(candidates)[:3]} is not what the twin would say")
         return faults
+
+
+def done(edit: Edit, stream: torch.Tensor) -> torch.Tensor:
+    """What an edit makes of tokens it reaches: written as in the papers."""
+    direction = torch.tensor(edit.direction)
+    if edit.operation == "add":
+        return stream + direction
+    if not direction.any():
+        return stream
+    direction = direction / direction.norm()
+    along = stream @ direction
+    beyond = along if edit.operation == "ablate" else (along - edit.bound).clamp(min=0)
+    return stream - torch.outer(beyond, direction)
 
 
 def penalised(scores: np.ndarray, spoken: Sequence[int], penalty: float) -> list[float]:

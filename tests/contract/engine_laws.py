@@ -33,6 +33,7 @@ from personascope.traits import Prompt
 
 WHERES: Any = ("response", "prompt", "all")
 SPANS: Any = ("response", "prompt", "last_prompt")
+HOLDS: Any = (("ablate", None), ("cap", 0.25))
 
 # Lengths are far apart on purpose, and one is longer than any toy model's sliding window.
 QUESTIONS = (
@@ -98,6 +99,8 @@ def a_mixed_batch(engine: Engine) -> list[Request]:
             Edit(direction(engine, seed=index % 3, length=1.0 + seed), next(layers), WHERES[index % 3])
             for seed in range(0 if plain else 1 + index % 2)
         ]
+        if index % 3 == 2:
+            edits.insert(0, Edit(direction(engine, seed=index), next(layers), WHERES[index % 2], *HOLDS[index % 2]))
         sampling = (greedy(3 + index), sampled(8, seed=index), sampled(6, top_p=0.8, repetition_penalty=1.3))[index % 3]
         requests.append(Request(text, sampling, index, tuple(edits)))
     return requests
@@ -342,6 +345,70 @@ class EngineLaws:
         both = engine.read([edited(each, Edit(first, layer), Edit(second, layer, "all")) for each in answers])
         change = (both.response - engine.read(answers).response)[:, layer]
         np.testing.assert_allclose(change, np.tile(first + second, (len(answers), 1)), atol=4e-5)
+
+    def test_an_ablated_direction_reads_back_as_nothing_and_all_others_as_they_were(
+        self, engine: Engine, answers: Sequence[Response]
+    ) -> None:
+        plain = engine.read(answers)
+        along = direction(engine, seed=3, length=1.0).astype(np.float64)
+        for layer in range(engine.last_layer + 1):
+            ablated = engine.read([edited(each, Edit(along * 3, layer, "all", "ablate")) for each in answers])
+            for span in SPANS:
+                before, after = (each.span(span).astype(np.float64)[:, layer] for each in (plain, ablated))
+                scale = np.linalg.norm(before, axis=-1).max()
+                assert np.abs(after @ along).max() <= 1e-5 * scale, f"{span}: a projection is left at layer {layer}"
+                expected = before - np.outer(before @ along, along)
+                np.testing.assert_allclose(after, expected, rtol=0, atol=1e-5 * scale, err_msg=f"{span} at {layer}")
+                unchanged = ablated.span(span)[:, :layer] == plain.span(span)[:, :layer]
+                assert unchanged.all(), f"{span} changed before layer {layer}"
+
+    def test_what_is_added_at_an_ablated_layer_is_taken_away_whatever_the_order_of_the_edits(
+        self, engine: Engine, answers: Sequence[Response]
+    ) -> None:
+        layer, along = engine.last_layer, direction(engine, seed=3)
+        add, ablate = Edit(along, layer, "all"), Edit(along, layer, "all", "ablate")
+        alone = engine.read([edited(each, ablate) for each in answers]).response[:, layer]
+        for edits in ((add, ablate), (ablate, add)):
+            both = engine.read([edited(each, *edits) for each in answers]).response[:, layer]
+            np.testing.assert_allclose(both, alone, rtol=0, atol=1e-5 * np.linalg.norm(alone, axis=-1).max())
+
+    def test_a_capped_projection_never_exceeds_its_bound_and_what_lies_below_stays(
+        self, engine: Engine, answers: Sequence[Response]
+    ) -> None:
+        layer, along = engine.last_layer, direction(engine, seed=3, length=1.0)
+        probe = Probe(along, layer)
+        plain = engine.project(answers, [probe])
+        scale = float(engine.read(answers).norms[:, layer].max())
+        bound = float(np.median(np.concatenate(plain)))
+        cap = Edit(along, layer, "all", "cap", bound)
+        for before, after in zip(plain, engine.project([edited(e, cap) for e in answers], [probe]), strict=True):
+            np.testing.assert_allclose(after, np.minimum(before, bound), rtol=0, atol=1e-5 * scale)
+            assert after.max() <= bound + 1e-5 * scale, "a projection exceeds the bound it was capped at"
+
+    @pytest.mark.parametrize("where", WHERES)
+    def test_a_bound_that_is_never_reached_changes_nothing(
+        self, engine: Engine, answers: Sequence[Response], where: Any
+    ) -> None:
+        caps = tuple(
+            Edit(direction(engine, seed=layer), layer, where, "cap", 1e6) for layer in range(engine.last_layer + 1)
+        )
+        same = engine.generate([replace(response.request, edits=caps) for response in answers])
+        assert [said(each) for each in same] == [said(each) for each in answers]
+        plain, capped = engine.read(answers), engine.read([edited(response, *caps) for response in answers])
+        for name in (*SPANS, "norms"):
+            np.testing.assert_array_equal(getattr(plain, name), getattr(capped, name), err_msg=name)
+
+    def test_ablations_and_caps_follow_in_the_order_of_the_edits(
+        self, engine: Engine, answers: Sequence[Response]
+    ) -> None:
+        layer, one, other = engine.last_layer, *(direction(engine, seed=seed, length=1.0) for seed in (3, 4))
+        leaning = one + other  # not at right angles to the first, so that the order matters
+        steps = Edit(one, layer, "all", "ablate"), Edit(leaning, layer, "all", "ablate")
+        for first, last in (steps, steps[::-1]):
+            left = engine.read([edited(each, first, last) for each in answers]).last_prompt[:, layer]
+            scale = np.linalg.norm(left, axis=-1).max()
+            assert np.abs(left @ last.direction).max() <= 1e-5 * scale, "the last ablation leaves no projection"
+            assert np.abs(left @ first.direction).max() > 1e-4 * scale, "the first one's comes back with the last"
 
     def test_a_strong_edit_changes_what_is_said(self, engine: Engine, answers: Sequence[Response]) -> None:
         strong = Edit(direction(engine, length=200.0), engine.last_layer, "all")

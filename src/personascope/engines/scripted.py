@@ -174,20 +174,29 @@ class ScriptedEngine:
         return Readings(response_mean, prompt_mean, last, norms[None].astype(np.float32))
 
     def _stream(self, response: Response, layer: int) -> Float[np.ndarray, "token hidden"]:
-        """The residual stream after a layer: the words, what trait words push, and the edits made so far."""
-        tokens, start = response.spoken
+        """The residual stream after a layer: the words, what trait words push, and what edits have made of it so far.
+
+        What an edit changes is carried on to later layers, so a later addition survives an earlier ablation.
+        """
+        start = response.spoken[1]
+        reached = {"response": slice(start - 1, None), "prompt": slice(0, start), "all": slice(None)}
+        carried = np.zeros((len(response.spoken[0]), self.hidden_size))
+        here = [edit for edit in response.request.edits if edit.layer <= layer]
+        for edit in sorted(here, key=lambda each: (each.layer, each.operation != "add")):
+            if edit.operation == "add":
+                carried[reached[edit.where]] += edit.direction
+            else:
+                found = (self._words_at(response, edit.layer) + carried)[reached[edit.where]]
+                carried[reached[edit.where]] += _held(found, [edit]) - found
+        return self._words_at(response, layer) + carried
+
+    def _words_at(self, response: Response, layer: int) -> Float[np.ndarray, "token hidden"]:
+        """The stream without any edit."""
+        tokens = response.spoken[0]
         stream = _WORD * np.stack([_drawn(f"word {token}", self.hidden_size) for token in tokens])
         for place, trait in enumerate(self._traits):
             carrying = np.array([token == place for token in tokens])
             stream[carrying] += _PUSH * layer / self.last_layer * self.planted(trait.name)
-        first = start - 1
-        reached = {"response": slice(first, None), "prompt": slice(0, first + 1), "all": slice(None)}
-        for edit in response.request.edits:
-            if edit.layer <= layer and edit.operation == "add":
-                stream[reached[edit.where]] += edit.direction
-        for edit in sorted(response.request.edits, key=lambda each: each.layer):
-            if edit.layer <= layer and edit.operation != "add":
-                stream[reached[edit.where]] = _held(stream[reached[edit.where]], [edit])
         return stream
 
 
