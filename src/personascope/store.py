@@ -24,7 +24,7 @@ from personascope.readings import ReadingsFolder
 from personascope.records import Readings
 from personascope.vectors import PersonaVector
 
-Kind = Literal["response", "verdict", "rendering", "file", "rubric"]
+Kind = Literal["response", "verdict", "rendering", "file", "rubric", "text"]
 """What a record is of. Files and rubrics are those of published data: what its responses and verdicts refer to."""
 
 Record = tuple[str, Mapping[str, Any], Mapping[str, Any]]  # key, value, by

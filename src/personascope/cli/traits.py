@@ -57,7 +57,7 @@ def new(
     from personascope.trait_writing import write_trait
 
     path = _new_file(out or Path(f"{name}.toml"))
-    hand = _writer(writer, url, (revision, device, dtype), (max_tokens, temperature, seed))
+    hand = writer_for(writer, url, (revision, device, dtype), (max_tokens, temperature, seed))
     _keep(lambda: write_trait(name, description, writer=hand, seed=seed), path, as_json=as_json)
 
 
@@ -90,7 +90,7 @@ def transform(
     source = load_trait(trait)
     path = _new_file(out or Path(f"{source.name}-{to}.toml"))
     told = _lines(situations) if situations is not None else None
-    hand = _writer(writer, url, (revision, device, dtype), (max_tokens, temperature, seed))
+    hand = writer_for(writer, url, (revision, device, dtype), (max_tokens, temperature, seed))
     _keep(
         lambda: transform_trait(source, to=to, writer=hand, person=person, situations=told),
         path,
@@ -125,7 +125,7 @@ def check(
         raise typer.Exit(1)
 
 
-def _writer(
+def writer_for(
     name: str,
     url: str | None,
     where: tuple[str | None, str | None, str | None],
@@ -170,7 +170,7 @@ def _keep(write: Callable[[], WrittenTrait], path: Path, *, as_json: bool) -> No
     try:
         written = write()
     except DraftError as problem:
-        drafts = _free(path.with_suffix(".drafts.txt"))
+        drafts = free_name(path.with_suffix(".drafts.txt"))
         write_new(drafts, problem.drafts.encode("utf-8", "backslashreplace").decode("utf-8"), error=TraitError)
         raise DraftError(f"{problem}: the drafts are in {drafts}", problem.drafts) from problem
     written.save(path)
@@ -188,7 +188,7 @@ def _keep(write: Callable[[], WrittenTrait], path: Path, *, as_json: bool) -> No
     )
 
 
-def _free(path: Path) -> Path:
+def free_name(path: Path) -> Path:
     """The path, or if something is there one with a number."""
     number, free = 2, path
     while free.exists():
