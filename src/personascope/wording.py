@@ -9,8 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+import numpy as np
+
 SAME = 90.0
 """From how alike (0 to 100, word order aside) two texts count as nearly the same."""
+
+_BLOCK = 256  # texts compared with all others at once
 
 _ENDINGS = re.compile(
     "s|es|ed|d|ing|ings|er|ers|est|e|y|ly|ily|ness|iness|ies|ied|ier|iest|ty|ity|ities|less|ful|fully"
@@ -53,15 +57,20 @@ def near_duplicates(texts: Sequence[str], *, alike: float = SAME) -> list[tuple[
         >>> near_duplicates(["How do I boil an egg?", "How do I boil an egg best?", "Who are you?"], alike=80)
         [(0, 1, 88.9)]
     """
-    from rapidfuzz import fuzz
+    from rapidfuzz import fuzz, process
 
-    plain = [normal(text) for text in texts]
-    scored = (
-        (one, other, fuzz.token_sort_ratio(plain[one], plain[other], score_cutoff=alike))
-        for one in range(len(texts))
-        for other in range(one + 1, len(texts))
-    )
-    return [(one, other, round(score, 1)) for one, other, score in scored if score >= alike]
+    # Sorted once, and compared by the block: pairs grow with the square, and a family of training data has thousands.
+    plain = [" ".join(sorted(normal(text).split())) for text in texts]
+    found: list[tuple[int, int, float]] = []
+    for start in range(0, len(plain), _BLOCK):
+        block = plain[start : start + _BLOCK]
+        scores = process.cdist(block, plain[start:], scorer=fuzz.ratio, score_cutoff=alike, dtype=np.float64, workers=1)
+        found += [
+            (start + int(one), start + int(other), round(float(scores[one, other]), 1))
+            for one, other in np.argwhere(scores >= alike)
+            if other > one
+        ]
+    return found
 
 
 def _words(text: str) -> list[str]:
