@@ -24,6 +24,9 @@ from personascope.records import Case, Probe, Readings, Request, Response, Verdi
 from personascope.store import Store, chunked
 from personascope.traits import Prompt
 
+_RENDERINGS = 4096
+"""How many rendered prompts are held at a time."""
+
 Notice = Callable[[str, int, bool], None]
 """Told of progress: the kind of record, how many, and whether they had to be asked for."""
 
@@ -65,6 +68,10 @@ class RememberingEngine:
     def render(self, prompt: Prompt) -> str:
         """The engine's rendering; it is recorded with the next answers, so that a study can do without the model."""
         if prompt not in self._rendered:
+            if len(self._rendered) == _RENDERINGS:  # a dataset of any size is rendered in bounded memory
+                self._record_renderings()
+                self._rendered.clear()
+                self._unrecorded.clear()
             self._rendered[prompt] = self._unrecorded[prompt] = self.engine.render(prompt)
         return self._rendered[prompt]
 
