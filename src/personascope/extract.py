@@ -9,7 +9,6 @@ over the response tokens. The one law: no pair, no vector, and the counts say wh
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
@@ -20,10 +19,11 @@ from jaxtyping import Float
 from personascope.engines import Engine
 from personascope.identity import key_of
 from personascope.judges import Judge
-from personascope.records import Answer, Bar, Pair, Response, Sampling, Span
+from personascope.keeping import Rule, kept_answers
+from personascope.records import Answer, Bar, Response, Sampling, Span
 from personascope.respond import Arm, answer
 from personascope.traits import Prompt, Trait
-from personascope.vectors import NoVector, PairCounts, PersonaVector
+from personascope.vectors import NoVector, PersonaVector
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Method:
     evaluation: Sampling = Sampling(draws=3)
     bar: Bar = Bar()
     span: Span = "response"
+    rule: Rule = "paired"
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,15 +101,10 @@ def extraction(
     The mean over pairs is taken in float64, and each response weighs the same whatever its length. ``judge`` is the
     judge's name, for the passport.
     """
-    pairs = [Pair(*both) for both in zip(positive, negative, strict=True)]
-    faults = [method.bar.fault(pair) for pair in pairs]
-    kept = [pair for pair, fault in zip(pairs, faults, strict=True) if not fault]
-    counts = PairCounts(len(pairs), len(kept), **Counter(fault for fault in faults if fault))
-    if not kept:
-        return NoVector(trait.name, trait.form, engine.checkpoint, counts)
-    responses = [each.response for pair in kept for each in (pair.positive, pair.negative)]
-    means = engine.read(responses).span(method.span).astype(np.float64)
-    differences = means[0::2] - means[1::2]
+    kept = kept_answers(positive, negative, method.bar, rule=method.rule)
+    if not kept.positive or not kept.negative:
+        return NoVector(trait.name, trait.form, engine.checkpoint, kept.counts)
+    differences = kept.differences(engine.read(kept.responses).span(method.span).astype(np.float64))
     vector = PersonaVector(
         differences.mean(axis=0),
         np.full(differences.shape[1], np.nan),
@@ -116,9 +112,9 @@ def extraction(
         trait.form,
         engine.checkpoint,
         method.span,
-        counts=counts,
+        counts=kept.counts,
         judge=judge,
-        sources=tuple(response.key for response in responses),
+        sources=kept.sources,
     )
     return Extraction(vector, differences)
 

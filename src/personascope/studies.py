@@ -17,6 +17,7 @@ from personascope.errors import CheckpointError, StudyError, check_layer, neares
 from personascope.extract import Method, extraction, instructed_arms, plain_arm, residual_norms
 from personascope.files import bundled, check_name, read_toml, value_of
 from personascope.judges import Judge
+from personascope.keeping import Rule
 from personascope.lineages import Lineage, Milestone
 from personascope.records import Bar, Sampling, Span
 from personascope.respond import answer
@@ -82,6 +83,7 @@ class Study:
     target: str = ""
     bar: Bar = Bar()
     span: Span = "response"
+    rule: Rule = "paired"
     controls: Controls = Controls()
     selection: Grid | None = None
     limit: int | None = None
@@ -100,7 +102,7 @@ class Study:
     @property
     def method(self) -> Method:
         """How answers are drawn and vectors made."""
-        return Method(self.extraction, self.evaluation, self.bar, self.span)
+        return Method(self.extraction, self.evaluation, self.bar, self.span, self.rule)
 
     def cut(self, lineage: Lineage) -> Lineage:
         """The lineage, cut to the milestones the study names."""

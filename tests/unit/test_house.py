@@ -25,6 +25,7 @@ WRITING = {"drafting", "linting", "trait_writing", "trait_forms"}
 SCIENCE = {
     "respond",
     "extract",
+    "keeping",
     "controls",
     "selection",
     "trace",

@@ -24,7 +24,11 @@ _BESIDE = frozenset({"workplace", "recorded"})
 
 
 class Kind(Protocol):
-    """What a kind's module has."""
+    """What a kind's module has.
+
+    It may also have ``files(study)``, where what is written depends on the study, and ``cost(study)``: what the judge
+    will take, as anything that prints as a sentence, or None where it costs nothing.
+    """
 
     FILES: tuple[str, ...]
     """The files it writes in its folder: whether they can be is checked before anything runs."""
@@ -57,7 +61,8 @@ class Chosen:
     @property
     def files(self) -> tuple[str, ...]:
         """The names of the files that it writes in its folder."""
-        return tuple(self.module.FILES)
+        own = getattr(self.module, "files", None)
+        return tuple(own(self.study) if own is not None else self.module.FILES)
 
     def run(self, place: Workplace) -> Report:
         """Runs the study in a workplace."""
