@@ -1,7 +1,7 @@
 """Persona vectors: directions that carry a trait, with the passport that says where they come from.
 
-Owns: :class:`PersonaVector`, :class:`NoVector`, :class:`Steering`, their units and their files. The one law:
-a strength means nothing without its unit, so units are converted here and nowhere else.
+Owns: :class:`PersonaVector`, :class:`NoVector` and their files. The one law: a vector's identity is its bytes, and its
+passport says where they come from. How far along one to steer, and in which unit, is :mod:`personascope.steering`.
 """
 
 from __future__ import annotations
@@ -10,17 +10,19 @@ import json
 import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from personascope.errors import LayerError, StudyError, VectorError, check_layer
+from personascope.errors import VectorError, check_layer
 from personascope.identity import annotation, digest_of
 from personascope.lineages import Checkpoint
-from personascope.records import Edit, Span, Where
+from personascope.records import Span
+from personascope.steering import Steering as Steering
+from personascope.steering import Unit as Unit
+from personascope.steering import applied_norm as applied_norm
 
-Unit = Literal["vector", "unit", "residual"]
 FAULTS = ("empty", "unasked", "unscored", "positive_too_low", "negative_too_high", "incoherent")
 
 
@@ -117,6 +119,15 @@ class PersonaVector:
             cosines: np.ndarray = dots / (self.lengths * other.lengths)
         return cosines
 
+    def incremental(self) -> PersonaVector:
+        """What every layer adds to the vector of the layer below: v_l - v_(l-1) ("Persona Vectors" J.3).
+
+        Steered along at all of several layers in a row, with one strength, the increments add up: from layer a to
+        layer b to v_b - v_(a-1). Nothing lies below layer 0, so its increment is v_0 itself.
+        """
+        before = np.concatenate([np.zeros_like(self.directions[:1]), self.directions[:-1]])
+        return replace(self, directions=self.directions.astype(np.float64) - before)
+
     def with_directions(self, directions: np.ndarray, *, origin: str) -> PersonaVector:
         """The same passport over other directions: how controls are made."""
         return replace(self, directions=directions, origin=origin)
@@ -194,84 +205,3 @@ class NoVector:
     form: str
     checkpoint: Checkpoint
     counts: PairCounts
-
-
-@dataclass(frozen=True)
-class Steering:
-    """How far along a vector to steer, at which layer or layers, and where in the text.
-
-    ``strength`` is a multiple of ``unit``: ``"vector"`` (the vector's own length), ``"unit"`` (a unit direction)
-    or ``"residual"`` (the mean residual norm at that layer, :attr:`PersonaVector.residual_norms`). There is no
-    default unit: the published study mixed three, and its coefficients mean nothing without them (§1.6).
-    """
-
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
-
-    layer: int | tuple[int, ...]
-    strength: float
-    unit: Unit
-    where: Where = "response"
-
-    def __post_init__(self) -> None:
-        if not np.isfinite(self.strength):
-            raise StudyError(f"a steering strength of {self.strength} is not a number to steer by: give a finite one")
-        if not self.layers:
-            raise LayerError("a steering without a layer steers nothing: give one layer, or several")
-        if any(layer < 0 for layer in self.layers):
-            raise LayerError(f"layer {self.layer}: layers count from 0 (embedding); give one that is not negative")
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """The layers steered at."""
-        return self.layer if isinstance(self.layer, tuple) else (self.layer,)
-
-    def along(
-        self,
-        vector: PersonaVector,
-        *,
-        residual_norms: Float[np.ndarray, "layer"] | None = None,
-        control: PersonaVector | None = None,
-    ) -> tuple[Edit, ...]:
-        """The edits that steer along a vector.
-
-        ``residual_norms`` are those of the model being steered, if it is not the vector's own. With ``control``,
-        the control's direction is steered along, multiplied by what the vector itself would be multiplied by: a
-        control of the vector's length is then applied at the vector's applied norm.
-
-        Raises:
-            LayerError: if the vector has no such layer.
-            VectorError: if the vector has no length there, its residual norm was not measured, or the control is
-                of another shape.
-        """
-        norms = vector.residual_norms if residual_norms is None else residual_norms
-        moved = vector if control is None else control
-        if moved.directions.shape != vector.directions.shape:
-            raise VectorError(
-                f"a control of shape {moved.directions.shape} was given for a {vector.trait} vector of shape "
-                f"{vector.directions.shape}: make the control from that vector"
-            )
-        return tuple(
-            Edit(self._factor(vector, norms, layer) * moved.at(layer), layer, self.where) for layer in self.layers
-        )
-
-    def _factor(self, vector: PersonaVector, norms: np.ndarray, layer: int) -> np.float32:
-        direction = vector.at(layer)
-        length = float(np.linalg.norm(direction.astype(np.float64)))
-        if length == 0:
-            raise VectorError(f"the {vector.trait} vector has no length at layer {layer}: choose another layer")
-        if self.unit == "vector":
-            return np.float32(self.strength)
-        if self.unit == "unit":
-            return np.float32(self.strength / length)
-        if layer >= len(norms) or not np.isfinite(norms[layer]):
-            raise VectorError(
-                f"the residual norm at layer {layer} was not measured for the {vector.trait} vector of "
-                f"{vector.checkpoint.label}: "
-                "extract the vector with personascope, give residual_norms, or choose another unit"
-            )
-        return np.float32(self.strength * norms[layer] / length)
-
-
-def applied_norm(edits: tuple[Edit, ...]) -> float:
-    """The L2 length of what is added, over all edits: the figure by which arms are matched."""
-    return float(np.sqrt(sum(float(np.sum(edit.direction.astype(np.float64) ** 2)) for edit in edits)))

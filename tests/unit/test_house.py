@@ -18,7 +18,19 @@ SOURCE = Path(personascope.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
-VOCABULARY = {"errors", "identity", "files", "traits", "lineages", "edits", "records", "vectors", "wording", "samples"}
+VOCABULARY = {
+    "errors",
+    "identity",
+    "files",
+    "traits",
+    "lineages",
+    "edits",
+    "records",
+    "steering",
+    "vectors",
+    "wording",
+    "samples",
+}
 PROTOCOLS = {"engines", "judges", "writers"}
 STORE = {"store", "readings"}
 WRITING = {"drafting", "linting", "trait_writing", "trait_forms"}
@@ -51,7 +63,7 @@ LAYERS: list[tuple[str, set[str], tuple[str, ...]]] = [
     ("endpoints", VOCABULARY | {"endpoints"}, ()),
     ("lab", VOCABULARY | PROTOCOLS, ("lab",)),
     ("interop", VOCABULARY, ("interop",)),
-    ("analysis", VOCABULARY | SCIENCE, ("analysis",)),  # it reads what a trace gave
+    ("analysis", VOCABULARY | SCIENCE, ("analysis", "applications.")),  # it reads what a trace gave
     ("figures", VOCABULARY, ("figures",)),
 ]
 
