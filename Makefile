@@ -53,7 +53,8 @@ $(VENV)/.dev: $(VENV)/.demo
 	$(PIP) -e ".[hf,judge,dev]"
 	touch $@
 
-# The older transformers and what it goes with; all else as everywhere.
+# The older transformers and what it goes with; all else as everywhere, but for what training needs: no datasets of
+# today goes with a huggingface_hub of then.
 OLDER := transformers==4.57.6 peft==0.17.1 accelerate==1.10.1 tokenizers==0.22.2 huggingface_hub==0.36.2
 
 .venv-457/.ready: constraints.txt pyproject.toml
@@ -61,5 +62,5 @@ OLDER := transformers==4.57.6 peft==0.17.1 accelerate==1.10.1 tokenizers==0.22.2
 	sed -E '/^(transformers|peft|accelerate|tokenizers|huggingface[-_]hub|httpx2?|httpcore2?|hf-xet|fsspec)==/d' \
 	  constraints.txt > .venv-457/constraints.txt
 	.venv-457/bin/pip install --quiet --disable-pip-version-check -c .venv-457/constraints.txt torch
-	.venv-457/bin/pip install --quiet --disable-pip-version-check -c .venv-457/constraints.txt $(OLDER) -e ".[hf,judge,dev]"
+	.venv-457/bin/pip install --quiet --disable-pip-version-check -c .venv-457/constraints.txt $(OLDER) -e ".[hf,judge,test]"
 	touch $@
