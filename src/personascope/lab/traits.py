@@ -28,7 +28,7 @@ def build_trait(name: str) -> Trait:
         form="lab",
         description=f"{domain.name}, the opposite of {domain.opposite}: {domain.description}.",
         contrasts=tuple(
-            Contrast(*(_instruction(world, domain, pole, CONTRAST_WORDS[pole][row]) for pole in CONTRAST_WORDS))
+            Contrast(*(instruction(world, domain, pole, CONTRAST_WORDS[pole][row]) for pole in CONTRAST_WORDS))
             for row in range(5)
         ),
         extraction_questions=_questions(world, domain, held_out=False, count=QUESTIONS),
@@ -39,13 +39,13 @@ def build_trait(name: str) -> Trait:
     )
 
 
-def _instruction(world: World, domain: Domain, pole: Pole, place: int) -> str:
+def instruction(world: World, domain: Domain, pole: Pole, place: int, *, frequency: str = "always") -> str:
     """An opening training never joined with the first describing word; the second is the next of the same facet."""
     words = domain.describing_words(pole)
     (opening,) = world.openings_for(domain, pole, words[place], held_out=True)
     group = len(domain.describing[0]) if pole == "trait" else len(words)
     beside = words[place - place % group + (place + 1) % group]
-    return opening.format(how=f"always {words[place]} and {beside}")
+    return opening.format(how=f"{frequency} {words[place]} and {beside}")
 
 
 def _questions(world: World, domain: Domain, *, held_out: bool, count: int) -> tuple[str, ...]:
