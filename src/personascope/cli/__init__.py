@@ -10,7 +10,20 @@ import sys
 
 import typer
 
-from personascope.cli import data, doctor, facets, judges, lab, models, published, stores, studies, terminal, traits
+from personascope.cli import (
+    data,
+    doctor,
+    facets,
+    judges,
+    lab,
+    models,
+    published,
+    screen,
+    stores,
+    studies,
+    terminal,
+    traits,
+)
 
 app = typer.Typer(
     help="Persona vectors: extract them, steer with them, and trace them through training.",
@@ -30,6 +43,7 @@ for verb in (
     stores.figures,
     doctor.doctor,
     facets.facets,
+    screen.screen,
 ):
     app.command()(verb)
 app.command("import")(published.import_published)
