@@ -150,7 +150,12 @@ def estimate(bodies: Iterable[Mapping[str, Any]], price: Price | None) -> Estima
 
 
 def estimate_study(study: Study, plan: Plan) -> Estimate | None:
-    """What a study's verdicts will take, if every answer is as long as it may be; None where its judge costs nothing.
+    """What a study's verdicts will take, if answers are as long as they may be; None where its judge costs nothing."""
+    return estimate_verdicts(study, plan.verdicts)
+
+
+def estimate_verdicts(study: Study, verdicts: int) -> Estimate | None:
+    """What so many verdicts on a study's answers will take, as :func:`estimate_study`.
 
     Asks nobody and needs no key. A verdict is taken to be as dear as the mean over the study's traits of their trait
     and coherence rubrics, each filled with a question of mean length.
@@ -170,6 +175,6 @@ def estimate_study(study: Study, plan: Plan) -> Estimate | None:
         for rubric in (trait.rubric, trait.coherence)
     ]
     each = estimate(asked, price_of(judge.endpoint.name, judge.model))
-    share = plan.verdicts / each.calls
+    share = verdicts / each.calls
     usage = Usage(math.ceil(each.usage.input * share), math.ceil(each.usage.output * share))
-    return Estimate(plan.verdicts, usage, each.price)
+    return Estimate(verdicts, usage, each.price)

@@ -17,6 +17,7 @@ import pandas as pd
 
 from personascope.analysis.effects import SUBJECT, curves, effects
 from personascope.analysis.frames import answer_rows
+from personascope.analysis.selection import selection_rows
 from personascope.engines import Engine
 from personascope.engines.opening import Opener, open_engine, open_lineage
 from personascope.errors import CheckpointError, StoreError
@@ -131,11 +132,15 @@ def run_again(store: Store, kept: Finished) -> StudyResult:
 
 @dataclass(frozen=True, eq=False)
 class Drawable:
-    """What a study's files are made of: its answers in rows, its vectors by name, and how its steering was chosen."""
+    """What a study's files are made of: its answers in rows, its vectors by name, and how its steering was chosen.
+
+    ``floor`` is the coherence below which no way to steer was chosen.
+    """
 
     answers: pd.DataFrame
     vectors: Mapping[str, PersonaVector]
     selections: pd.DataFrame
+    floor: float = 0.0
 
 
 def drawable(result: StudyResult) -> Drawable:
@@ -143,10 +148,11 @@ def drawable(result: StudyResult) -> Drawable:
     chosen = [
         each
         for each in result.outcomes
-        if isinstance(each, Effect) and each.chosen and each.vector.origin == "extracted"
+        if isinstance(each, Effect) and each.chosen and each.direction == "extracted" and each.vector is not None
     ]
     vectors = {f"{_subject_label(each, result)}.{each.milestone.label}": each.vector for each in chosen}
-    return Drawable(answer_rows(result.outcomes), vectors, selection_rows(result))
+    floor = result.study.selection.coherence_floor if result.study.selection is not None else 0.0
+    return Drawable(answer_rows(result.outcomes), vectors, selection_rows(result.selections), floor)
 
 
 def drawable_again(store: Store, kept: Finished | Imported) -> Drawable:
@@ -170,6 +176,7 @@ def write_results(
     """
     from personascope.analysis.onset import onset
     from personascope.figures.emergence import emergence
+    from personascope.figures.selection import selection_maps
     from personascope.figures.style import save
     from personascope.figures.tables import emergence_table
 
@@ -184,9 +191,14 @@ def write_results(
     for name, text in texts.items():
         write_text(out / name, text)
         made(out / name)
-    for kind in ("png", "pdf"):
-        save(emergence(curve, p="p_holm", onsets=onsets), out / f"emergence.{kind}")
-        made(out / f"emergence.{kind}")
+    drawings = {"emergence": emergence(curve, p="p_holm", onsets=onsets)}
+    if len(drawn.selections):
+        drawings["selection"] = selection_maps(drawn.selections, floor=drawn.floor)
+    for name, figure in drawings.items():
+        paths = [out / f"{name}.{kind}" for kind in ("png", "pdf")]
+        save(figure, *paths)
+        for path in paths:
+            made(path)
     for name, vector in drawn.vectors.items():
         path = out / "vectors" / f"{name.replace('/', '_')}.safetensors"
         vector.save(path)
@@ -226,23 +238,3 @@ def unasked_verdicts(result: StudyResult) -> int:
             answers |= {id(each): each for each in (*outcome.plain, *outcome.steered)}
     given = [verdict for each in answers.values() for verdict in (each.trait, each.coherence)]
     return sum(verdict.outcome == "unasked" for verdict in given) + sum(pairs.values())
-
-
-def selection_rows(result: StudyResult) -> pd.DataFrame:
-    """One row per trait and way of steering that was tried: its mean scores on the selection questions."""
-    return pd.DataFrame(
-        [
-            {
-                "trait": selection.trait,
-                "layer": cell.steering.layer,
-                "strength": cell.steering.strength,
-                "unit": cell.steering.unit,
-                "where": cell.steering.where,
-                "score": cell.trait,
-                "coherence": cell.coherence,
-                "chosen": cell.steering == selection.steering,
-            }
-            for selection in result.selections
-            for cell in selection.cells
-        ]
-    )

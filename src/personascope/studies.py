@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from personascope.controls import Controls
+from personascope.controls import Controls, with_permutations
 from personascope.engines import Engine, OpenEngine
 from personascope.errors import CheckpointError, StudyError, check_layer, nearest
 from personascope.extract import Method, extraction, instructed_arms, plain_arm, residual_norms
@@ -194,14 +194,14 @@ def run_study(
         Subject(extract, each.points, evaluate) for each, (extract, evaluate) in zip(study.traits, traits, strict=True)
     ]
     subjects, selections = _decided(study, subjects, lineage, target, open_engine=open_engine, judge=judge)
-    outcomes = trace(
-        replace(lineage, milestones=lineage.milestones[::-1]),
+    outcomes = with_permutations(
+        lineage,
         subjects,
-        open_engine=open_engine,
-        judge=judge,
-        method=study.method,
-        direction=study.controls.directions(study.seed),
-        target=target,
+        study.controls,
+        seed=study.seed,
+        tracing=lambda some, traced, directions: trace(
+            some, traced, open_engine=open_engine, judge=judge, method=study.method, direction=directions, target=target
+        ),
     )
     order = [milestone.label for milestone in lineage]
     return StudyResult(study, tuple(sorted(outcomes, key=lambda each: order.index(each.milestone.label))), selections)
@@ -224,7 +224,7 @@ def _decided(
         try:
             source = open_engine(milestone.checkpoint)
             steered = source if target is None else open_engine(target.checkpoint)
-            chosen = _select(undecided, study.method, study.selection, source, steered, judge)
+            chosen = choose_steering(undecided, study.method, study.selection, source, steered, judge)
             break
         except CheckpointError:
             if milestone is lineage.milestones[0]:
@@ -234,7 +234,7 @@ def _decided(
     return [decided.get(subject, subject) for subject in subjects], tuple(chosen.values())
 
 
-def _select(
+def choose_steering(
     subjects: Sequence[Subject], method: Method, grid: Grid, source: Engine, steered: Engine, judge: Judge
 ) -> dict[Subject, Selection]:
     """How to steer each subject, chosen on its selection questions with its vector at one milestone."""

@@ -16,7 +16,7 @@ from personascope.errors import PersonascopeError, VectorError
 
 STUDY_FILES = (
     "effects.csv", "answers.csv", "selection.csv", "curves.csv", "onset.csv", "emergence.tex", "emergence.png",
-    "emergence.pdf",
+    "emergence.pdf", "selection.png", "selection.pdf",
 )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FILES: Final = (
     "effects.csv", "answers.csv", "selection.csv", "curves.csv", "onset.csv", "emergence.tex", "emergence.png",
-    "emergence.pdf",
+    "emergence.pdf", "selection.png", "selection.pdf",
 )  # fmt: skip
 
 
