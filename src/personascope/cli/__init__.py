@@ -13,6 +13,7 @@ import typer
 from personascope.cli import (
     data,
     doctor,
+    evals,
     facets,
     judges,
     lab,
@@ -47,6 +48,7 @@ for verb in (
 ):
     app.command()(verb)
 app.command("import")(published.import_published)
+app.command("eval")(evals.evaluate)
 app.add_typer(published.app, name="published")
 app.add_typer(traits.app, name="trait")
 app.add_typer(data.app, name="data")

@@ -141,14 +141,17 @@ def _costs(
 ) -> list[Cost] | str:
     """The costs of one trait, or why it has no vector."""
     from personascope.applications.capability import steering_costs
-    from personascope.extract import Extraction, Method, extract, random_direction
+    from personascope.controls import random_direction
+    from personascope.extract import Extraction, Method, extract
 
     method = Method(study.extraction, study.evaluation, study.bar)
     vector = extract(engine, trait, judge=judge, method=method)
     if isinstance(vector, NoVector):
         return f"{trait.name}: no vector at {engine.checkpoint.label} ({vector.counts})"
     alone = Extraction(vector, vector.directions[None].astype("f8"))
-    controls = [random_direction(study.seed + number)(alone) for number in range(study.controls)]
+    controls = [
+        control for number in range(study.controls) for control in random_direction(study.seed + number)(alone, ())
+    ]
     ways = [Steering(asked.layer, strength, study.unit, study.where) for strength in study.strengths]
     return steering_costs(engine, trait, [vector, *controls], ways=ways, judge=judge, yardsticks=yardsticks)
 
@@ -174,10 +177,7 @@ def _table(rows: pd.DataFrame) -> Table:
     """What a reader wants to see at once."""
     shown = []
     for row in rows.to_dict(orient="records"):
-        moved = f"{row['effect']:+.1f} ({row['effect_low']:+.1f} to {row['effect_high']:+.1f})"
-        changed = (
-            f"{row['accuracy_change']:+.3f} ({row['accuracy_change_low']:+.3f} to {row['accuracy_change_high']:+.3f})"
-        )
+        moved = f"{row['effect']:+.1f} [{row['effect_low']:+.0f}, {row['effect_high']:+.0f}]"
         plain = row["direction"] == "plain"
         shown.append(
             (
