@@ -20,6 +20,11 @@ if TYPE_CHECKING:  # what the names are, for type checkers and editors; a test h
     from personascope.annotating import annotate as annotate
     from personascope.annotating import facet_agreement as facet_agreement
     from personascope.annotating import facet_rates as facet_rates
+    from personascope.controls import Controls as Controls
+    from personascope.controls import orthogonal_direction as orthogonal_direction
+    from personascope.controls import other_traits as other_traits
+    from personascope.controls import random_direction as random_direction
+    from personascope.controls import shuffled_labels as shuffled_labels
     from personascope.doctor import examine as examine
     from personascope.engines.opening import Opener as Opener
     from personascope.engines.opening import open_engine as open_engine
@@ -27,8 +32,6 @@ if TYPE_CHECKING:  # what the names are, for type checkers and editors; a test h
     from personascope.errors import PersonascopeError as PersonascopeError
     from personascope.extract import Method as Method
     from personascope.extract import extract as extract
-    from personascope.extract import random_direction as random_direction
-    from personascope.extract import shuffled_labels as shuffled_labels
     from personascope.facets import FacetSet as FacetSet
     from personascope.facets import load_facets as load_facets
     from personascope.figures.emergence import emergence as emergence
@@ -98,7 +101,14 @@ _PLACES = {
     "personascope.store": ["Store"],
     "personascope.remembering": ["RememberingEngine", "RememberingJudge"],
     "personascope.respond": ["respond", "answer", "Arm"],
-    "personascope.extract": ["Method", "extract", "random_direction", "shuffled_labels"],
+    "personascope.extract": ["Method", "extract"],
+    "personascope.controls": [
+        "Controls",
+        "random_direction",
+        "orthogonal_direction",
+        "other_traits",
+        "shuffled_labels",
+    ],
     "personascope.selection": ["Grid", "select_steering"],
     "personascope.trace": ["Subject", "OperatingPoint", "Effect", "Absence", "trace", "paired_effect"],
     "personascope.studies": ["Study", "load_study", "run_study"],

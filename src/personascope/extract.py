@@ -1,14 +1,13 @@
 """From contrasting answers to a vector.
 
-Owns: :func:`extract` and the controls :func:`random_direction` and :func:`shuffled_labels`. The method, from both
-papers ("Persona Vectors" §2.2, tracing study §1.5): ask every extraction question under instructions for and
+Owns: :func:`extract`, the arms it is made of, and what a :class:`Direction` is that takes a vector's place. The method,
+from both papers ("Persona Vectors" §2.2, tracing study §1.5): ask every extraction question under instructions for and
 against the trait, keep the pairs of answers that clear the bar, and take the difference of their mean activations
 over the response tokens. The one law: no pair, no vector, and the counts say why.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
@@ -17,10 +16,9 @@ import numpy as np
 from jaxtyping import Float
 
 from personascope.engines import Engine
-from personascope.identity import key_of
 from personascope.judges import Judge
 from personascope.keeping import Rule, kept_answers
-from personascope.records import Answer, Bar, Response, Sampling, Span
+from personascope.records import Answer, Bar, Readings, Response, Sampling, Span
 from personascope.respond import Arm, answer
 from personascope.traits import Prompt, Trait
 from personascope.vectors import NoVector, PersonaVector
@@ -28,13 +26,17 @@ from personascope.vectors import NoVector, PersonaVector
 
 @dataclass(frozen=True)
 class Method:
-    """How answers are drawn, and what makes a vector of them: the numbers of a method section."""
+    """How answers are drawn, and what makes a vector of them: the numbers of a method section.
+
+    With ``prompted`` the trait's instructions alone are an arm too: what steering is to be compared with.
+    """
 
     extraction: Sampling = Sampling(draws=4)
     evaluation: Sampling = Sampling(draws=3)
     bar: Bar = Bar()
     span: Span = "response"
     rule: Rule = "paired"
+    prompted: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +45,11 @@ class Extraction:
 
     vector: PersonaVector
     differences: Float[np.ndarray, "pair layer hidden"]
+
+    def incremental(self) -> Extraction:
+        """The same of what every layer adds to the one below: see :meth:`PersonaVector.incremental`."""
+        before = np.concatenate([np.zeros_like(self.differences[:, :1]), self.differences[:, :-1]], axis=1)
+        return Extraction(self.vector.incremental(), self.differences - before)
 
 
 def extract(
@@ -87,6 +94,19 @@ def plain_arm(engine: Engine, trait: Trait, method: Method) -> Arm:
     return Arm(engine, trait, prompts, method.evaluation)
 
 
+def baseline_arms(engine: Engine, trait: Trait, method: Method) -> dict[str, Arm]:
+    """The plain arm and, where they are asked for, the evaluation questions under the trait's instructions alone.
+
+    Each question is put once under each instruction, for the trait and against it.
+    """
+    arms = {"plain": plain_arm(engine, trait, method)}
+    once = replace(method.evaluation, draws=1)
+    for pole in ("positive", "negative") if method.prompted else ():
+        prompts = [Prompt(q, getattr(each, pole)) for q in trait.questions("evaluation") for each in trait.contrasts]
+        arms[f"prompted-{pole}"] = Arm(engine, trait, tuple(prompts), once)
+    return arms
+
+
 def extraction(
     engine: Engine,
     trait: Trait,
@@ -124,64 +144,22 @@ def residual_norms(engine: Engine, responses: Sequence[Response]) -> Float[np.nd
 
     Empty responses do not count; NaN if all are empty.
     """
-    heard = [response for response in responses if not response.empty]
-    if not heard:
-        return np.full(engine.last_layer + 1, np.nan)
-    norms: np.ndarray = engine.read(heard).norms.astype(np.float64).mean(axis=0)
+    return mean_norms(engine.read([response for response in responses if not response.empty]))
+
+
+def mean_norms(readings: Readings) -> Float[np.ndarray, "layer"]:
+    """The mean over answers of their mean residual norms, per layer; NaN of none."""
+    if not len(readings):
+        return np.full(readings.norms.shape[1], np.nan)
+    norms: np.ndarray = readings.norms.astype(np.float64).mean(axis=0)
     return norms
 
 
 class Direction(Protocol):
-    """A control: another direction in the vector's place, everything else the same."""
+    """A control: other directions in the vector's place, everything else the same.
 
-    @property
-    def name(self) -> str: ...
-
-    def __call__(self, found: Extraction) -> PersonaVector: ...
-
-
-@dataclass(frozen=True)
-class random_direction:
-    """A Gaussian direction of the vector's own length at every layer, drawn anew for every trait and checkpoint.
-
-    Answers: does any push of this length do it? (tracing study §1.7, whose draw was the same at every checkpoint and
-    whose length was not the vector's: defects D4 and D5.)
+    It is given what was extracted for a trait at a checkpoint, and what was extracted there for the other traits; it
+    gives the vectors that take its place, each named by its ``origin``, or none.
     """
 
-    seed: int = 0
-
-    @property
-    def name(self) -> str:
-        return f"random-{self.seed}"
-
-    def __call__(self, found: Extraction) -> PersonaVector:
-        vector = found.vector
-        drawn = _generator("random", self.seed, vector).standard_normal(vector.directions.shape)
-        unit = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
-        return vector.with_directions(unit * vector.lengths[:, None], origin=self.name)
-
-
-@dataclass(frozen=True)
-class shuffled_labels:
-    """The same pairs with the labels of each swapped by a coin: mean of the signed differences, at its own length.
-
-    Answers: does the procedure find a direction where labels mean nothing? It is shorter than the vector (about
-    1/sqrt(pairs) of the spread), so it checks the extraction and is no matched control (tracing study §1.7).
-    """
-
-    seed: int = 0
-
-    @property
-    def name(self) -> str:
-        return f"shuffled-{self.seed}"
-
-    def __call__(self, found: Extraction) -> PersonaVector:
-        coins = _generator("shuffled", self.seed, found.vector).integers(0, 2, len(found.differences)) * 2 - 1
-        mean = np.einsum("p,plh->lh", coins.astype(np.float64), found.differences) / len(coins)
-        return found.vector.with_directions(mean, origin=self.name)
-
-
-def _generator(kind: str, seed: int, vector: PersonaVector) -> np.random.Generator:
-    """A stream of its own for every kind of control, seed, trait and checkpoint."""
-    question = {"seed": seed, "trait": vector.trait, "form": vector.form, "checkpoint": vector.checkpoint}
-    return np.random.default_rng(int.from_bytes(hashlib.sha256(key_of(kind, question).encode()).digest(), "little"))
+    def __call__(self, found: Extraction, others: Sequence[Extraction]) -> Sequence[PersonaVector]: ...

@@ -44,8 +44,8 @@ class Plan:
 def plan_study(study: Study, lineage: Lineage) -> Plan:
     """Counts what a study of a lineage asks for. Reads the traits' files, opens no model."""
     lineage, traits = study.cut(lineage), study.load_traits()
-    controls = study.controls.random + study.controls.shuffled
-    instructed = plain = steered = selection = 0
+    controls = study.controls.count(len(traits))
+    instructed = plain = steered = selection = permuted = 0
     for chosen, (extract, evaluate) in zip(study.traits, traits, strict=True):
         baseline = len(evaluate.questions("evaluation")) * study.evaluation.draws
         instructed += 2 * len(extract.instructed("positive")) * study.extraction.draws
@@ -58,8 +58,12 @@ def plan_study(study: Study, lineage: Lineage) -> Plan:
             ways = controls + len(grid.where)
             selection += len(grid.cells()) * len(evaluate.questions("selection")) * grid.draws
         steered += ways * baseline
+        if study.controls.prompted:  # each question once under each instruction, for the trait and against it
+            steered += 2 * len(evaluate.questions("evaluation")) * len(evaluate.contrasts)
+        permuted += len(study.controls.further(study.seed)) * baseline  # at one milestone
     milestones = len(lineage)
     instructed, plain, steered = (each * milestones for each in (instructed, plain, steered))
+    steered += permuted
     tokens = instructed * study.extraction.max_tokens + (plain + steered + selection) * study.evaluation.max_tokens
     loads = milestones + bool(study.target)
     return Plan(study.name, milestones, len(traits), instructed, plain, steered, selection, loads, tokens)

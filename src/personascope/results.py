@@ -148,7 +148,7 @@ def drawable(result: StudyResult) -> Drawable:
     chosen = [
         each
         for each in result.outcomes
-        if isinstance(each, Effect) and each.chosen and each.direction == "extracted" and each.vector is not None
+        if isinstance(each, Effect) and each.chosen and each.vector.origin == "extracted"
     ]
     vectors = {f"{_subject_label(each, result)}.{each.milestone.label}": each.vector for each in chosen}
     floor = result.study.selection.coherence_floor if result.study.selection is not None else 0.0
@@ -231,10 +231,11 @@ def unasked_verdicts(result: StudyResult) -> int:
     answers: dict[int, Answer] = {}
     pairs: dict[tuple[str, str, str], int] = {}
     for outcome in result.outcomes:
-        counts = outcome.counts if isinstance(outcome, Absence) else outcome.reference.counts
+        counts = outcome.reference.counts if isinstance(outcome, Effect) else outcome.counts
         extract = outcome.subject.extract
         pairs[extract.name, extract.form, outcome.milestone.label] = counts.unasked if counts is not None else 0
-        if isinstance(outcome, Effect):
-            answers |= {id(each): each for each in (*outcome.plain, *outcome.steered)}
+        if not isinstance(outcome, Absence):
+            said = outcome.steered if isinstance(outcome, Effect) else outcome.prompted
+            answers |= {id(each): each for each in (*outcome.plain, *said)}
     given = [verdict for each in answers.values() for verdict in (each.trait, each.coherence)]
     return sum(verdict.outcome == "unasked" for verdict in given) + sum(pairs.values())

@@ -102,7 +102,7 @@ class Study:
     @property
     def method(self) -> Method:
         """How answers are drawn and vectors made."""
-        return Method(self.extraction, self.evaluation, self.bar, self.span, self.rule)
+        return Method(self.extraction, self.evaluation, self.bar, self.span, self.rule, self.controls.prompted)
 
     def cut(self, lineage: Lineage) -> Lineage:
         """The lineage, cut to the milestones the study names."""

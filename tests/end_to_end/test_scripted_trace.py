@@ -8,10 +8,11 @@ import pytest
 
 from personascope.analysis.effects import effects, growth
 from personascope.analysis.frames import answer_rows
+from personascope.controls import random_direction, shuffled_labels
 from personascope.engines.opening import Opener
 from personascope.engines.scripted import scripted_lineage
 from personascope.errors import LayerError, VectorError
-from personascope.extract import Method, extract, random_direction, shuffled_labels
+from personascope.extract import Method, extract
 from personascope.judges.scripted import ScriptedJudge
 from personascope.records import Bar, Sampling
 from personascope.remembering import RememberingEngine, RememberingJudge

@@ -30,6 +30,7 @@ VOCABULARY = {
     "vectors",
     "wording",
     "samples",
+    "dictionaries",
 }
 PROTOCOLS = {"engines", "judges", "writers"}
 STORE = {"store", "readings"}
@@ -39,6 +40,7 @@ SCIENCE = {
     "extract",
     "keeping",
     "controls",
+    "outcomes",
     "selection",
     "trace",
     "studies",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from personascope.analysis.frames import ARM
+from personascope.analysis.frames import ARM, kinds_of
 from personascope.analysis.significance import sign_flip
 
 EFFECT = [
@@ -147,7 +147,7 @@ def curves(effects: pd.DataFrame) -> pd.DataFrame:
     chosen = effects[effects["chosen"].astype(bool)]
     frame = chosen[chosen["direction"] == "extracted"].copy()
     frame["curve"] = curve_names(frame)
-    kind = chosen["direction"].str.rsplit("-", n=1).str[0]
+    kind = kinds_of(chosen["direction"])
     drawn = chosen[kind == "random"].groupby(keys)["effect"].agg(["min", "max", "mean"])
     drawn.columns = pd.Index(["control_low", "control_high", "control_mean"])
     swapped = chosen[kind == "shuffled"].groupby(keys)["effect"].mean().rename("shuffled_mean")

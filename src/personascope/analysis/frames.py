@@ -12,16 +12,31 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from personascope.trace import Absence, Effect, Outcome
+from personascope.outcomes import Absence, Effect, Outcome, Prompted
+from personascope.records import Answer
 from personascope.vectors import PairCounts, applied_norm
 
 ARM = [
     "trait", "extracted_as", "evaluated_as", "milestone", "place", "tokens_seen", "stage", "same_weights_as", "target",
-    "direction", "chosen", "layer", "strength", "unit", "where", "vector_length", "residual_norm", "applied_norm",
-    "pairs_asked", "pairs_kept", "absence", "reason",
+    "direction", "chosen", "layer", "strength", "unit", "where", "operation", "vector_length", "residual_norm",
+    "applied_norm", "pairs_asked", "pairs_kept", "absence", "reason",
 ]  # fmt: skip
-"""The columns that say which arm a row belongs to. Lengths and norms are in units of the residual stream; ``absence``
-is empty, or says what there is not: no vector, no checkpoint, no scale, no scores."""
+"""The columns that say which arm a row belongs to. ``direction`` is extracted, a control with its seed (random-0), or
+prompted-positive and -negative: the trait's instructions in the place of steering. ``operation`` is add, add
+increments, ablate or cap. Lengths and norms are in units of the residual stream; ``absence`` is empty, or says what
+there is not: no vector, no checkpoint, no scale, no scores."""
+
+KINDS = ("extracted", "random", "orthogonal", "other", "shuffled-renormed", "shuffled", "prompted-positive",
+         "prompted-negative")  # fmt: skip
+"""What ``direction`` can be, without seeds and names."""
+
+
+def kinds_of(directions: pd.Series) -> pd.Series:
+    """Of each ``direction`` its kind: what it is without seed or name, one of ``KINDS`` where it is known."""
+    kinds = {name: next((kind for kind in KINDS if f"{name}-".startswith(f"{kind}-")), name.rsplit("-", 1)[0])
+             for name in directions.unique()}  # fmt: skip
+    return directions.map(kinds)
+
 
 ANSWER = [
     "pole", "question", "draw", "score", "outcome", "coherence", "coherence_outcome",
@@ -33,7 +48,8 @@ ANSWER = [
 def answer_rows(outcomes: Sequence[Outcome]) -> pd.DataFrame:
     """One row per answer of every arm (columns ``ARM`` and ``ANSWER``), in the order of the lineage.
 
-    Plain answers stand once beside every arm they are compared with. A milestone without a vector, or without a
+    Plain answers stand once beside every arm they are compared with; answers to the instructions alone have the pole
+    "steered" too, for they are what stands beside the plain ones there. A milestone without a vector, or without a
     checkpoint, is one row whose ``reason`` says why and whose scores are NaN.
     """
     order = {label: place for place, label in enumerate(dict.fromkeys(each.milestone.label for each in outcomes))}
@@ -43,31 +59,31 @@ def answer_rows(outcomes: Sequence[Outcome]) -> pd.DataFrame:
         if isinstance(outcome, Absence):
             rows.append(arm)
             continue
-        arm |= _way(outcome)
-        for pole, answers in (("plain", outcome.plain), ("steered", outcome.steered)):
-            rows += [
-                {
-                    **arm,
-                    "pole": pole,
-                    "question": each.question,
-                    "draw": each.draw,
-                    "score": each.trait.score,
-                    "outcome": each.trait.outcome,
-                    "coherence": each.coherence.score,
-                    "coherence_outcome": each.coherence.outcome,
-                    "response_key": each.response.key,
-                    "verdict_key": each.trait.key,
-                    "coherence_key": each.coherence.key,
-                }
-                for each in answers
-            ]
+        arm |= _way(outcome) if isinstance(outcome, Effect) else _prompted(outcome)
+        said = outcome.steered if isinstance(outcome, Effect) else outcome.prompted
+        for pole, answers in (("plain", outcome.plain), ("steered", said)):
+            rows += [{**arm, "pole": pole, **_answer(each)} for each in answers]
     return pd.DataFrame(rows, columns=ARM + ANSWER)
+
+
+def _answer(answer: Answer) -> dict[str, Any]:
+    return {
+        "question": answer.question,
+        "draw": answer.draw,
+        "score": answer.trait.score,
+        "outcome": answer.trait.outcome,
+        "coherence": answer.coherence.score,
+        "coherence_outcome": answer.coherence.outcome,
+        "response_key": answer.response.key,
+        "verdict_key": answer.trait.key,
+        "coherence_key": answer.coherence.key,
+    }
 
 
 def _about(outcome: Outcome) -> dict[str, Any]:
     """What an arm and an absence have in common."""
     milestone, subject = outcome.milestone, outcome.subject
-    counts = outcome.counts if isinstance(outcome, Absence) else outcome.reference.counts
+    counts = outcome.reference.counts if isinstance(outcome, Effect) else outcome.counts
     counts = counts or PairCounts(0, 0)
     return {
         "trait": subject.extract.name,
@@ -89,15 +105,22 @@ def _about(outcome: Outcome) -> dict[str, Any]:
 
 def _way(effect: Effect) -> dict[str, Any]:
     """How an arm was steered: lengths and norms at its first layer, the applied norm over all its layers."""
-    layers = effect.steering.layers
+    steering, layers = effect.steering, effect.steering.layers
     return {
         "direction": effect.vector.origin,
         "chosen": effect.chosen,
         "layer": "+".join(map(str, layers)),
-        "strength": effect.steering.strength,
-        "unit": effect.steering.unit,
-        "where": effect.steering.where,
+        "strength": steering.strength,
+        "unit": steering.unit,
+        "where": steering.where,
+        "operation": f"{steering.operation} increments" if steering.increments else steering.operation,
         "vector_length": float(effect.vector.lengths[layers[0]]),
-        "residual_norm": float(effect.residual_norms[layers[0]]),
+        "residual_norm": steering.norm_at(layers[0], effect.residual_norms),
         "applied_norm": applied_norm(effect.edits),
     }
+
+
+def _prompted(arm: Prompted) -> dict[str, Any]:
+    """Nothing was added: the instructions alone."""
+    way = {"layer": "", "unit": "", "where": "", "operation": "", "applied_norm": 0.0}
+    return {**way, "direction": f"prompted-{arm.pole}", "chosen": True}

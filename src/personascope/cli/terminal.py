@@ -184,10 +184,12 @@ def _effect_cells(row: Any) -> tuple[str, ...]:
 
 def show_controls(effects: pd.DataFrame) -> None:
     """Every kind of arm, averaged over traits and milestones: vectors, their controls and other places in the text."""
+    from personascope.analysis.frames import kinds_of
+
     shown = effects[effects["effect"].notna()].copy()
     if shown.empty:
         return
-    kind = shown["direction"].str.rsplit("-", n=1).str[0]
+    kind = kinds_of(shown["direction"])
     shown["arm"] = kind.where(shown["chosen"], kind + ", where = " + shown["where"])
     table = _table("all arms, averaged over the traits and milestones that gave vectors")
     for name in ("arm", "rows", "effect", "least", "most", "norm", "coh."):
