@@ -94,6 +94,74 @@ def test_several_layers_give_several_edits_and_their_norms_add_in_squares() -> N
     assert applied_norm(()) == 0.0
 
 
+# Operations beside adding, increments, and norms that are given.
+
+
+def test_increments_add_up_to_the_vector_and_each_is_what_its_layer_adds() -> None:
+    vector = a_vector(3)
+    increments = vector.incremental().directions.astype(np.float64)
+    np.testing.assert_allclose(increments[0], vector.directions[0], rtol=1e-6)
+    for layer in range(1, LAYERS):
+        np.testing.assert_allclose(
+            increments[layer], vector.directions[layer] - vector.directions[layer - 1], atol=1e-5
+        )
+    edits = Steering(tuple(range(1, LAYERS)), 1.5, "vector", increments=True).along(vector)
+    added = sum(edit.direction.astype(np.float64) for edit in edits)
+    wanted = 1.5 * (vector.directions[-1].astype(np.float64) - vector.directions[0])
+    np.testing.assert_allclose(added, wanted, atol=1e-4, err_msg="all layers together add v_last - v_0")
+
+
+def test_an_ablation_is_a_unit_direction_and_a_strength_of_its_own_is_refused() -> None:
+    vector = a_vector(3)
+    (edit,) = Steering(2, 1, "unit", operation="ablate").along(vector)
+    assert (edit.operation, edit.bound) == ("ablate", None)
+    assert length(edit.direction) == pytest.approx(1, abs=1e-6)
+    assert np.isnan(applied_norm((edit,))), "how much an ablation changes is another matter at every token"
+    for strength, unit in ((0.5, "unit"), (1, "vector"), (2, "residual")):
+        with pytest.raises(StudyError, match="give strength 1 and unit 'unit'"):
+            Steering(2, strength, unit, operation="ablate")
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_the_bound_of_a_cap_is_as_far_as_the_vector_would_be_added(unit: Unit) -> None:
+    vector = a_vector(3)
+    (edit,) = Steering(2, 1.5, unit, operation="cap").along(vector)
+    assert edit.bound == pytest.approx(length(Steering(2, 1.5, unit).along(vector)[0].direction), rel=1e-6)
+    (below,) = Steering(2, -1.5, unit, operation="cap").along(vector)
+    assert below.bound == pytest.approx(-edit.bound, rel=1e-6), "a bound may lie below zero"
+    np.testing.assert_array_equal(below.direction, edit.direction)
+
+
+def test_a_bound_can_be_a_quantile_of_plain_answers_projections() -> None:
+    vector, plain = a_vector(3), np.random.default_rng(0).normal(size=(30, LAYERS, HIDDEN))
+    (edit,) = Steering(2, 0.9, "quantile", operation="cap").along(vector, plain=plain)
+    along = [answer[2] @ vector.directions[2] / length(vector.directions[2]) for answer in plain]
+    assert edit.bound == pytest.approx(np.quantile(along, 0.9), rel=1e-5)
+    with pytest.raises(VectorError, match="needs the activations of plain answers"):
+        Steering(2, 0.9, "quantile", operation="cap").along(vector)
+    for wrong in ({"operation": "add"}, {"operation": "cap", "strength": 1.5}):
+        with pytest.raises(StudyError, match="from 0 to 1"):
+            Steering(**{"layer": 2, "strength": 0.5, "unit": "quantile", **wrong})
+
+
+def test_a_given_residual_norm_takes_the_measured_ones_place() -> None:
+    vector = a_vector(3)
+    (edit,) = Steering(2, 0.5, "residual", residual_norm=300.0).along(vector)
+    assert length(edit.direction) == pytest.approx(150, rel=1e-5)
+    edits = Steering((1, 2), 0.5, "residual", residual_norm=(10.0, 20.0)).along(vector)
+    assert [length(each.direction) for each in edits] == pytest.approx([5, 10], rel=1e-5)
+    with pytest.raises(StudyError, match="the unit is 'vector'"):
+        Steering(2, 0.5, "vector", residual_norm=300.0)
+    for norm in (0.0, -1.0, float("nan"), (1.0, 2.0)):
+        with pytest.raises(StudyError, match="one number above 0 for each"):
+            Steering(2, 0.5, "residual", residual_norm=norm)
+
+
+def test_increments_are_added_and_nothing_else() -> None:
+    with pytest.raises(StudyError, match="increments of a vector are added"):
+        Steering(2, 1, "unit", operation="ablate", increments=True)
+
+
 # Algebra.
 
 
