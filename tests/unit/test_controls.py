@@ -171,11 +171,8 @@ def test_other_traits_vectors_steer_in_the_place_of_the_own_one_and_do_little():
     outcomes, _ = traced([1.0], Controls(other_traits=True))
     assert origins(outcomes, "step-0") == ["extracted", "other-merry"]
     for trait in ("grim", "merry"):
-        real, other = (
-            np.mean([answer.trait.score for answer in each.steered]) - np.mean([a.trait.score for a in each.plain])
-            for each in outcomes
-            if each.subject.extract.name == trait
-        )
+        mine = [each for each in outcomes if each.subject.extract.name == trait]
+        real, other = (np.nanmean([one.trait for one in paired_effect(e.plain, e.steered)]) for e in mine)
         assert real > other + 20, f"{trait}: its own vector {real:+.1f}, the other's {other:+.1f}"
 
 
