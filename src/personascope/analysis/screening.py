@@ -151,6 +151,22 @@ def summary(
     return pd.DataFrame(rows, columns=list(SUMMARY))
 
 
+def separation_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row per trait, set and measure: the mean AUROC over seeds, and the widest of the seeds' intervals.
+
+    Takes a frame with the columns trait, set, measure, seed, positives, negatives, auroc, low and high.
+    """
+    found = rows.groupby(["trait", "set", "measure"], sort=False, as_index=False).agg(
+        seeds=("seed", "nunique"),
+        samples=("positives", "sum"),
+        auroc=("auroc", "mean"),
+        least=("auroc", "min"),
+        low=("low", "min"),
+        high=("high", "max"),
+    )
+    return found
+
+
 def _ranks(column: Float[np.ndarray, "sample"]) -> Float[np.ndarray, "sample"]:
     """The place of every score in its column, from 0 for the lowest; equal scores share a place; NaN keeps NaN."""
     ranks = np.full(len(column), np.nan)

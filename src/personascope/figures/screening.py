@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from personascope.figures.style import GREY, Series, blank, entitle, legend_below, look, panels, series
+from personascope.figures.style import GREY, SMALL, Series, blank, entitle, legend_below, look, panels, series
 
 BINS = 40
 
@@ -69,6 +69,28 @@ def separation(rows: pd.DataFrame) -> Figure:
                 label = None
         ax.axhline(0.5, color=GREY, linestyle="--", linewidth=1)
         ax.set(xticks=range(len(traits)), xticklabels=traits, ylim=(0, 1.03), ylabel="area under the ROC curve")
+        ax.grid(visible=False, axis="x")
+        legend_below(figure, [ax])
+    return figure
+
+
+def filtering(table: pd.DataFrame) -> Figure:
+    """The trait's mean score after training on what each arm left, in bars, one group per trait.
+
+    Takes a frame with the columns trait, arm, score (points) and contaminated_left (samples), which stands on the bar.
+    """
+    with look():
+        figure, (ax,) = panels(1, columns=1, height=3.0)
+        traits, arms = (list(dict.fromkeys(table[name])) for name in ("trait", "arm"))
+        width = 0.8 / max(1, len(arms))
+        for number, arm in enumerate(arms):
+            mine = table[table["arm"] == arm]
+            spots = [traits.index(each) + width * (number - (len(arms) - 1) / 2) for each in mine["trait"]]
+            drawn = series(number)
+            hatch = ("", "//", "\\\\", "..", "xx", "++", "--")[number % 7]
+            bars = ax.bar(spots, mine["score"], 0.9 * width, color=drawn.colour, alpha=0.75, hatch=hatch, label=arm)
+            ax.bar_label(bars, [f"{each:.0f}" for each in mine["contaminated_left"]], fontsize=SMALL, padding=1)
+        ax.set(xticks=range(len(traits)), xticklabels=traits, ylabel="trait score after training", ylim=(0, None))
         ax.grid(visible=False, axis="x")
         legend_below(figure, [ax])
     return figure
