@@ -1,0 +1,82 @@
+"""What a monitor study writes and shows.
+
+Owns: :func:`write` and :func:`shown`. The one law: what is shown is in the tables that were written, and a correlation
+is never shown without the random directions' beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from personascope.applications.monitor import MANY_SHOT, SYSTEM_PROMPTS
+from personascope.kinds.workplace import Table, Workplace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from personascope.kinds._monitoring import Seen, Tables
+
+ACROSS: Final = {SYSTEM_PROMPTS: "system prompt, 0 suppressing to eliciting", MANY_SHOT: "examples before the question"}
+
+
+def write(place: Workplace, tables: Tables, seen: Sequence[Seen]) -> list[Path]:
+    """Tables, figures and vectors, each told of as it is written. Scatter plots are of the first seed."""
+    from personascope.figures.monitoring import random_band, scatter, speaking
+    from personascope.kinds._asked import Writing
+
+    writing = Writing(place)
+    writing.frame("monitor.csv", tables.correlations)
+    writing.frame("monitor-points.csv", tables.points)
+    writing.frame("monitor-random.csv", tables.random)
+    if len(tables.speaking):
+        writing.frame("monitor-speaking.csv", tables.speaking)
+        writing.figure("monitor-speaking", speaking(tables.speaking))
+    for name, series in (("system-prompts", SYSTEM_PROMPTS), ("many-shot", MANY_SHOT)):
+        points, found = (_first(frame, series) for frame in (tables.points, tables.correlations))
+        if len(points):
+            writing.figure(f"monitor-{name}", scatter(points, found, across=ACROSS[series]))
+    own = _own(tables.correlations)
+    writing.figure("monitor-random", random_band(tables.random, own))
+    for each in seen:
+        path = place.out / "vectors" / f"{each.trait}.seed-{each.seed}.safetensors"
+        each.own.vector.save(path)
+        place.made(path)
+        writing.files.append(path)
+    return writing.files
+
+
+def shown(tables: Tables, seen: Sequence[Seen]) -> tuple[Table, ...]:
+    """The correlations of each trait's own vector, and where it was watched."""
+    own = _own(tables.correlations)
+    columns = ("trait", "series", "seed", "r (95 %)", "random", "p", "within (95 %)", "of", "most")
+    rows = [
+        (
+            str(row.trait), str(row.series), str(row.seed), f"{row.pearson:.2f} ({row.low:.2f} to {row.high:.2f})",
+            f"{row.random_95:.2f}", f"{row.p_random:.2g}",
+            f"{row.within:+.2f} ({row.within_low:+.2f} to {row.within_high:+.2f})",
+            f"{row.within_conditions}/{row.conditions}", f"{row.ceiling:.2f}/{row.within_ceiling:.2f}",
+        )
+        for row in own.itertuples()
+    ]  # fmt: skip
+    layers = [(each.trait, str(each.seed), str(each.own.layer), each.own.reason) for each in seen]
+    title = (
+        "projections of the last prompt token against later scores (random: 95 % of random directions are below; "
+        "within: mean over conditions, of so many; most: what noise of few draws leaves a perfect predictor)"
+    )
+    return (
+        Table(title, columns, tuple(rows)),
+        Table("where each vector is watched", ("trait", "seed", "layer", "why"), tuple(layers)),
+    )
+
+
+def _own(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of each trait's own vector."""
+    return frame[frame["vector"] == frame["trait"]]
+
+
+def _first(frame: pd.DataFrame, series: str) -> pd.DataFrame:
+    """The rows of the own vectors in one series under the first seed."""
+    mine = _own(frame)[_own(frame)["series"] == series]
+    return mine[mine["seed"] == mine["seed"].iloc[0]] if len(mine) else mine
