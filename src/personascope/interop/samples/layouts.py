@@ -53,13 +53,14 @@ def messages_of(row: Mapping[str, Any], where: str) -> tuple[Message, ...]:
     Raises:
         SampleError: if no layout fits, a turn is malformed, or no assistant speaks.
     """
-    messages = _messages(row, where)
+    messages = turns_of(row, where)
     if not any(each.role == "assistant" for each in messages):
         raise SampleError(f"{where}: no assistant turn, so there is nothing a model would learn to say: leave it out")
     return messages
 
 
-def _messages(row: Mapping[str, Any], where: str) -> tuple[Message, ...]:
+def turns_of(row: Mapping[str, Any], where: str) -> tuple[Message, ...]:
+    """The turns a row holds, as :func:`messages_of`; there need be no assistant's among them."""
     chat = next((name for name in CHATS if row.get(name) is not None), None)
     if chat is not None:
         return _turns(row[chat], f"{where}: '{chat}'")
