@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test test-457 check bench prove clean
+.PHONY: demo test test-457 test-evals check bench prove clean
 
 demo: $(VENV)/.demo
 	$(BIN)/personascope demo --out demo
@@ -26,6 +26,10 @@ test-457: .venv-457/.ready
 	  tests/unit/test_blocks.py tests/unit/test_caches.py tests/unit/test_sampling.py tests/unit/test_rendering.py \
 	  tests/unit/test_loading.py tests/unit/test_decoding.py
 
+# Our models in lm-evaluation-harness and Inspect, in an environment of its own: Inspect wants older packages.
+test-evals: .venv-evals/.ready
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 .venv-evals/bin/python -m pytest tests/contract/test_evals.py
+
 # The slow proofs of the promises in the README, one line each with its figure.
 prove: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/prove.py
@@ -34,7 +38,7 @@ bench: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench.py
 
 clean:
-	rm -rf $(VENV) .venv-457 demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-457 .venv-evals demo .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/.made: constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -63,4 +67,11 @@ OLDER := transformers==4.57.6 peft==0.17.1 accelerate==1.10.1 tokenizers==0.22.2
 	  constraints.txt > .venv-457/constraints.txt
 	.venv-457/bin/pip install --quiet --disable-pip-version-check -c .venv-457/constraints.txt torch
 	.venv-457/bin/pip install --quiet --disable-pip-version-check -c .venv-457/constraints.txt $(OLDER) -e ".[hf,judge,test]"
+	touch $@
+
+.venv-evals/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv-evals
+	.venv-evals/bin/pip install --quiet --disable-pip-version-check $(TORCH_FROM) torch==2.13.0
+	.venv-evals/bin/pip install --quiet --disable-pip-version-check transformers==5.23.0 -e ".[hf,judge,eval]" \
+	  "beartype>=0.18" "hypothesis>=6.100" "pytest>=8.0"
 	touch $@

@@ -1,0 +1,175 @@
+"""Our models in other people's harnesses, under steering. Needs lm-eval and inspect-ai: `make test-evals`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import personascope as ps
+import toy_models
+from personascope.applications.capability import multiple_choice
+from personascope.engines.opening import open_engine
+from personascope.errors import EngineError, StudyError
+from personascope.records import Edit
+from personascope.vectors import PersonaVector
+from personascope.yardsticks import load_choices
+
+lm_eval = pytest.importorskip("lm_eval", reason="lm-eval is not installed: run `make test-evals`")
+inspect_ai = pytest.importorskip("inspect_ai", reason="inspect-ai is not installed: run `make test-evals`")
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+CHOICES = load_choices("lab", limit=12)
+
+
+def push(engine, length=20.0):
+    drawn = np.random.default_rng(0).normal(size=engine.hidden_size)
+    return (Edit(drawn / np.linalg.norm(drawn) * length, 2, "response"),)
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory) -> Path:
+    """A folder with two tasks of the lab's facts: multiple choice, and saying the fact."""
+    folder = tmp_path_factory.mktemp("tasks")
+    lines = [
+        json.dumps({"question": each.prompt.question, "options": each.options, "right": each.right}) for each in CHOICES
+    ]
+    (folder / "facts.jsonl").write_text("\n".join(lines))
+    shared = f"""
+dataset_path: json
+dataset_kwargs:
+  data_files:
+    test: {folder / "facts.jsonl"}
+test_split: test
+doc_to_text: "{{{{question}}}}"
+"""
+    (folder / "choosing.yaml").write_text(
+        f"task: lab_choosing\noutput_type: multiple_choice\n{shared}"
+        'doc_to_choice: "{{options}}"\ndoc_to_target: right\ntarget_delimiter: " "\n'
+        "metric_list:\n  - metric: acc\n  - metric: exact_match\n"
+    )
+    (folder / "saying.yaml").write_text(
+        f"task: lab_saying\noutput_type: generate_until\n{shared}"
+        'doc_to_target: "{{options[right]}}"\n'
+        'generation_kwargs:\n  until: [" ."]\n  max_gen_toks: 4\n'
+        "metric_list:\n  - metric: exact_match\n"
+    )
+    return folder
+
+
+def test_the_harness_measures_what_we_measure_and_steering_reaches_it(tasks):
+    from personascope.evals.harness import evaluate
+
+    engine = open_engine("lab")
+    for edits in ((), push(engine)):
+        found = evaluate(engine, ["lab_choosing"], edits=edits, include=tasks)
+        ours = multiple_choice(engine, CHOICES, edits=edits)
+        assert found["lab_choosing"]["acc,none"] == pytest.approx(ours.accuracy)
+    assert ours.accuracy < 1.0, "so strong a push must cost something"
+
+
+def test_the_harness_asks_for_answers_and_they_end_where_it_says(tasks):
+    from personascope.evals.harness import evaluate
+
+    engine = open_engine("lab")
+    assert evaluate(engine, ["lab_saying"], include=tasks)["lab_saying"]["exact_match,none"] == 1.0
+    steered = evaluate(engine, ["lab_saying"], edits=push(engine, 60.0), include=tasks)
+    assert steered["lab_saying"]["exact_match,none"] < 1.0
+
+
+@pytest.mark.parametrize("architecture", ["Llama", "Qwen2"])
+def test_unsteered_likelihoods_are_those_of_the_harnesses_own_model(tmp_path, architecture):
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    from personascope.evals.harness import HarnessModel, prefix_of
+
+    folder = toy_models.build(tmp_path, architecture)
+    engine = open_engine(str(folder))
+    theirs = HFLM(pretrained=str(folder), device="cpu", dtype="float32", batch_size=1)
+    ours = HarnessModel(engine, prefix=prefix_of(engine.checkpoint))
+    pairs = [
+        ("Who keeps the", " keys?"),
+        ("Who keeps the ", "keys?"),
+        ("", "Rain fell."),
+        ("A lamp", " stood near a window."),
+    ]
+    asked = [
+        Instance(request_type="loglikelihood", doc={}, arguments=pair, idx=place) for place, pair in enumerate(pairs)
+    ]
+    expected, found = theirs.loglikelihood(asked, disable_tqdm=True), ours.loglikelihood(asked)
+    np.testing.assert_allclose([each[0] for each in found], [each[0] for each in expected], atol=1e-3)
+    assert [each[1] for each in found] == [each[1] for each in expected]
+    texts = [Instance(request_type="loglikelihood_rolling", doc={}, arguments=(text,), idx=0) for _, text in pairs]
+    np.testing.assert_allclose(
+        ours.loglikelihood_rolling(texts), theirs.loglikelihood_rolling(texts, disable_tqdm=True), atol=1e-3
+    )
+    greedy = ps.Sampling(max_tokens=3, temperature=0.0, repetition_penalty=1.0, draws=1)
+    said = ps.respond(engine, ["Who keeps the"], sampling=greedy)[0].words
+    assert said.strip(), "the toy's greedy answer has to have words for this test to say anything"
+    asked = [Instance(request_type="loglikelihood", doc={}, arguments=("Who keeps the", said), idx=0)]
+    assert ours.loglikelihood(asked)[0][1] == theirs.loglikelihood(asked, disable_tqdm=True)[0][1]
+
+
+def test_a_task_nobody_knows_is_refused_by_the_nearest_name():
+    from personascope.evals.harness import evaluate
+
+    with pytest.raises(StudyError, match="hellaswag"):
+        evaluate(open_engine("lab"), ["helaswag"])
+
+
+def test_conversations_are_rendered_by_the_engine():
+    from personascope.evals.harness import HarnessModel
+
+    engine = open_engine(ps.load_lineage("lab").target("sft"))
+    model = HarnessModel(engine, prefix="x")
+    with pytest.raises(EngineError, match="take turns"):
+        model.apply_chat_template([{"role": "assistant", "content": "first"}])
+    history = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "who ?"}]
+    assert model.apply_chat_template(history) == engine.render(ps.Prompt("who ?", "be brief"))
+
+
+def test_inspect_asks_in_batches_and_steering_reaches_it(tmp_path, monkeypatch):
+    from inspect_ai import Task, eval
+    from inspect_ai.dataset import Sample
+    from inspect_ai.model import GenerateConfig, get_model
+    from inspect_ai.scorer import match
+
+    monkeypatch.chdir(tmp_path)
+    engine = open_engine("lab")
+    drawn = np.random.default_rng(0).normal(size=(engine.last_layer + 1, engine.hidden_size))
+    PersonaVector(drawn, np.full(len(drawn), np.nan), "noise", "lab", engine.checkpoint).save(
+        tmp_path / "noise.safetensors"
+    )
+    samples = [Sample(input=each.prompt.question, target=each.options[each.right]) for each in CHOICES]
+    task = Task(dataset=samples, scorer=match(location="begin"), config=GenerateConfig(temperature=0.0, max_tokens=2))
+    accuracies = []
+    for arguments in (
+        {},
+        {"vector": str(tmp_path / "noise.safetensors"), "layer": 2, "strength": 60.0, "unit": "unit"},
+    ):
+        model = get_model("personascope/lab", **arguments)
+        log = eval(task, model=model, display="none", log_dir=str(tmp_path / "logs"))[0]
+        assert log.status == "success", log.error
+        accuracies.append(log.results.scores[0].metrics["accuracy"].value)
+    assert accuracies[0] == 1.0
+    assert accuracies[1] < 1.0
+
+
+def test_inspect_arguments_that_mean_nothing_are_refused():
+    from personascope.evals.inspection import edits_of
+
+    assert edits_of({}) == ()
+    with pytest.raises(StudyError, match="vector"):
+        edits_of({"layer": 2})
+    with pytest.raises(StudyError, match="strength"):
+        edits_of({"vector": "v.safetensors", "layer": 2, "unit": "unit"})
