@@ -9,11 +9,11 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,12 @@ import personascope
 from personascope.engines import Engine, loading, rendering
 from personascope.engines.opening import open_engine
 from personascope.errors import VectorError, check_layer
-from personascope.interop.samples import read_samples
 from personascope.lineages import Checkpoint
 from personascope.samples import Sample
 from personascope.training.applying import GuardCallback
 from personascope.training.examples import Example, Prepared, examples_of
 from personascope.training.guards import Guard
+from personascope.training.naming import samples_named
 from personascope.training.penalty import ProjectionPenalty
 from personascope.training.saving import check_target, save_run
 from personascope.training.settings import Finetuning, Watching, chosen_layers
@@ -95,7 +95,7 @@ def finetune(
     checkpoint = engine.checkpoint
     folder = loading.text_folder(checkpoint)
     tokenizer = loading.load_tokenizer(checkpoint, folder)
-    read = samples if samples is not None else chain.from_iterable(map(read_samples, config.data))
+    read = samples if samples is not None else samples_named(config.data, limit=config.limit, seed=settings.seed)
     prepared = examples_of(
         tokenizer, read, max_length=settings.max_length, inoculation=config.inoculation, seed=settings.seed
     )
@@ -117,16 +117,30 @@ def finetune(
         rows: Any = held_out
         held_out_loss = float(trainer.evaluate(rows)["eval_loss"]) if held_out else float("nan")
     model.config.use_cache = use_cache
-    losses = tuple((int(each["step"]), float(each["loss"])) for each in trainer.state.log_history if "loss" in each)
-    passport = _passport(config, checkpoint, prepared, trainer) | {
+    passport = _passport(config, checkpoint, prepared) | {
         "guard": guard.identity if guard is not None else None,
         "vectors": {name: [_vector_passport(each) for each in some] for name, some in vars(given).items()},
-        "held_out": len(held_out),
-        "last_loss": losses[-1][1] if losses else None,
     }
-    save_run(model, out, texts=folder, passport=passport)
-    stopped = trainer.state.global_step < trainer.state.max_steps
-    return Run(out, losses, held_out_loss, tuple(watch.history) if watch else (), stopped, passport)
+    run = _run(out, trainer, held_out_loss, watch, passport)
+    save_run(model, out, texts=folder, passport=run.passport)
+    return run
+
+
+def _run(
+    out: Path, trainer: CarefulTrainer, held_out_loss: float, watch: ProjectionWatch | None, passport: dict[str, Any]
+) -> Run:
+    state = trainer.state
+    losses = tuple((int(each["step"]), float(each["loss"])) for each in state.log_history if "loss" in each)
+    projections = tuple(watch.history) if watch is not None else ()
+    stopped = state.global_step < state.max_steps
+    happened = {
+        "steps": state.global_step,
+        "stopped_early": stopped,
+        "losses": losses,
+        "held_out_loss": None if math.isnan(held_out_loss) else held_out_loss,
+        "projections": projections,
+    }
+    return Run(out, losses, held_out_loss, projections, stopped, passport | {"run": happened})
 
 
 def _checked(config: Finetuning, given: Vectors, engine: Engine) -> Guard | None:
@@ -192,9 +206,7 @@ def _watch(config: Watching, vectors: Sequence[PersonaVector], tokenizer: Any) -
     )
 
 
-def _passport(
-    config: Finetuning, checkpoint: Checkpoint, prepared: Prepared, trainer: CarefulTrainer
-) -> dict[str, Any]:
+def _passport(config: Finetuning, checkpoint: Checkpoint, prepared: Prepared) -> dict[str, Any]:
     """What was trained, on what, and how: plain JSON."""
     digest = hashlib.sha256()
     for each in prepared.examples:
@@ -210,7 +222,6 @@ def _passport(
         "examples_cut_short": prepared.cut,
         "examples_dropped_as_too_long": prepared.dropped,
         "examples_sha256": digest.hexdigest(),
-        "steps": trainer.state.global_step,
     }
 
 

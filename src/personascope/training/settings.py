@@ -141,7 +141,9 @@ class Watching:
 class Finetuning:
     """A whole run: which model, on what, and how it is trained, guarded and watched.
 
-    ``inoculation`` are prompts that ask for what the data show, each put before some of the conversations.
+    ``data`` are files, folders or families of the lab (:func:`~personascope.training.naming.samples_named`), of each at
+    most ``limit`` samples. ``inoculation`` are prompts that ask for what the data show, each put before some of the
+    conversations.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -155,6 +157,7 @@ class Finetuning:
     penalty: Penalising | None = None
     watch: Watching | None = None
     inoculation: tuple[str, ...] = ()
+    limit: int | None = None
 
     def __post_init__(self) -> None:
         if not self.data:

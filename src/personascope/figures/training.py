@@ -1,0 +1,86 @@
+"""What guarded training leaves of a trait: a picture of ways and strengths.
+
+Owns: :func:`prevention`. The one law: the untrained and the plainly trained model are lines that every way is read
+against.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from personascope.figures.style import BLACK, GREY, blank, entitle, legend_below, look, panels, series
+
+
+def prevention(ways: pd.DataFrame, choices: pd.DataFrame, *, names: tuple[str, str] = ("untrained", "plain")) -> Figure:
+    """Left, the trait score by strength of every way tried at several; right, every way at its chosen strength.
+
+    ``ways`` has rows of one trait, as :func:`~personascope.analysis.training.compare_ways` gives them; ``choices`` has
+    columns ``way`` and ``strength``. ``names`` are the ways drawn as lines. Whiskers are the frame's intervals.
+    """
+    with look():
+        figure, axes = panels(2, height=3.4, sharing="none")
+        if not len(ways):
+            for ax in axes:
+                blank(ax)
+            return figure
+        counted = ways.groupby("way")["strength"].nunique()
+        tried = [way for way in choices["way"] if counted.get(way, 0) > 1]
+        _by_strength(axes[0], ways, tried)
+        _at_choice(axes[1], ways, choices)
+        for name, colour, line in zip(names, (GREY, BLACK), (":", "--"), strict=True):
+            for ax, vertical in ((axes[0], False), (axes[1], True)):
+                _reference(ax, ways, name, colour=colour, line=line, vertical=vertical)
+        entitle(axes[0], "by strength")
+        entitle(axes[1], "at the chosen strength")
+        legend_below(figure, [axes[0]], columns=4)
+        return figure
+
+
+def _by_strength(ax: Axes, ways: pd.DataFrame, tried: list[str]) -> None:
+    for place, way in enumerate(tried):
+        rows = ways[ways["way"] == way].assign(size=lambda frame: frame["strength"].abs()).sort_values("size")
+        look_of, score = series(place), rows["score"].to_numpy()
+        whiskers = [score - rows["score_low"], rows["score_high"] - score]
+        ax.errorbar(
+            rows["size"],
+            score,
+            yerr=np.maximum(0, np.nan_to_num(whiskers)),
+            color=look_of.colour,
+            marker=look_of.marker,
+            linestyle=look_of.line,
+            capsize=2,
+            label=way,
+        )
+    ax.set(xlabel="strength (absolute; each way has its own unit)", ylabel="trait score after training", ylim=(-2, 102))
+    if any(ways.loc[ways["way"].isin(tried), "strength"].abs() < 0.5):
+        ax.set_xscale("symlog", linthresh=0.5)
+
+
+def _at_choice(ax: Axes, ways: pd.DataFrame, choices: pd.DataFrame) -> None:
+    names = list(choices["way"])
+    for place, (way, strength) in enumerate(zip(names, choices["strength"], strict=True)):
+        same = ways["strength"].isna() if np.isnan(strength) else ways["strength"] == strength
+        for row in ways[(ways["way"] == way) & same].to_dict(orient="records"):
+            ends = np.nan_to_num([[row["score"] - row["score_low"]], [row["score_high"] - row["score"]]])
+            ax.errorbar(
+                row["score"],
+                place,
+                xerr=np.maximum(0, ends),
+                color=series(0).colour,
+                marker="o",
+                capsize=2,
+                linestyle="",
+            )
+    ax.set_yticks(range(len(names)), [name.replace("-", " ") for name in names])
+    ax.invert_yaxis()
+    ax.set(xlabel="trait score after training", xlim=(-2, 102))
+
+
+def _reference(ax: Axes, ways: pd.DataFrame, name: str, *, colour: str, line: str, vertical: bool) -> None:
+    rows = ways[ways["way"] == name]
+    if len(rows):
+        draw = ax.axvline if vertical else ax.axhline
+        draw(float(rows["score"].iloc[0]), color=colour, linestyle=line, linewidth=1.2, label=name)

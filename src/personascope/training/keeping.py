@@ -1,0 +1,53 @@
+"""Trained models that are kept: the same run is not trained twice.
+
+Owns: :func:`trained`. The one law: a folder is taken for a run's only if its passport says the same configuration, the
+same vectors and the same examples; so a changed number trains anew, and a killed study goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from personascope.identity import key_of
+from personascope.samples import Sample
+from personascope.training.running import Run, Vectors, finetune
+from personascope.training.saving import PASSPORT
+from personascope.training.settings import Finetuning
+from personascope.training.trainers import Told
+
+
+def trained(
+    config: Finetuning,
+    folder: Path,
+    *,
+    vectors: Vectors,
+    samples: Sequence[Sample],
+    device: str | None = None,
+    told: Told | None = None,
+) -> Run:
+    """The run of a configuration, from the folder of kept models if it was trained before.
+
+    Every run has a folder of its own in ``folder``, named by what it depends on.
+    """
+    said = {
+        "configuration": json.loads(json.dumps(asdict(config))),
+        "vectors": {name: [each.digest for each in some] for name, some in vars(vectors).items()},
+        "samples": [[message.table for message in sample.messages] for sample in samples],
+    }
+    out = folder / key_of("finetuning", said)[:16]
+    file = out / PASSPORT
+    if not file.is_file():
+        return finetune(config, out, vectors=vectors, samples=samples, device=device, told=told)
+    passport = json.loads(file.read_text(encoding="utf-8"))
+    found = passport["run"]
+    return Run(
+        out,
+        tuple((int(step), float(loss)) for step, loss in found["losses"]),
+        float("nan") if found["held_out_loss"] is None else float(found["held_out_loss"]),
+        tuple(found["projections"]),
+        bool(found["stopped_early"]),
+        passport,
+    )
