@@ -186,7 +186,8 @@ def _prepared(engine: Engine, samples: Sequence[Sample], measure: Measure) -> li
     rows = []
     for sample in samples:
         prompt, answer = sample.exchanges[0 if measure.turn == "first" else -1]
-        said = Response(Request(_rendered(engine, prompt), measure.sampling), None, None, answer, "unknown")
+        asked = _rendered(engine, prompt)
+        said = Response(Request(asked, measure.sampling), None, None, _following(asked, prompt, answer), "unknown")
         note = "no prompt" if not prompt.question.strip() else "empty answer" if not answer.strip() else ""
         rows.append(_Row(sample, prompt, answer, said, note))
     sound = [row for row in rows if not row.note]
@@ -204,6 +205,12 @@ def _prepared(engine: Engine, samples: Sequence[Sample], measure: Measure) -> li
 
 def _rendered(engine: Engine, prompt: Prompt) -> str:
     return engine.render(prompt) if prompt.question.strip() else ""
+
+
+def _following(asked: str, prompt: Prompt, answer: str) -> str:
+    """The answer as it follows its prompt: after a bare question, which no template closes, a space stands between."""
+    bare = asked.endswith(prompt.question) and not asked[-1:].isspace() and not answer[:1].isspace()
+    return f" {answer}" if bare and answer else answer
 
 
 def _project(engine: Engine, rows: Sequence[_Row], probes: Sequence[Probe]) -> None:

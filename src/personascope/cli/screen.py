@@ -11,7 +11,7 @@ import typer
 
 from personascope.cli import outputs, terminal
 from personascope.cli.opening import Asking, ledger_of
-from personascope.cli.options import Device, Dtype, Json, MostSpent, Out, Price
+from personascope.cli.options import STORE, Device, Dtype, Json, MostSpent, Out, Price, StoreFolder
 
 if TYPE_CHECKING:
     from personascope.applications.screen import Measure
@@ -84,6 +84,28 @@ def screen(
         terminal.out.print("wrote " + ", ".join(map(str, made)), highlight=False, soft_wrap=True)
 
 
+def projection(
+    context: typer.Context,
+    device: Device = None,
+    dtype: Dtype = None,
+    store: StoreFolder = STORE,
+) -> None:
+    """Write projections into a file in place, under the published code's arguments and column names.
+
+    --file_path FILE --vector_path_list V... --layer_list L... --model_name M [--projection_type proj] [--overwrite]
+    """
+    from personascope.cli.opening import engine_for
+    from personascope.interop.published_projection import published_arguments
+    from personascope.screening.in_place import project_in_place
+
+    arguments = published_arguments(context.args)
+    outputs.check_file(arguments.file_path, option="--file_path")
+    engine = engine_for(arguments.model_name, store, _silent, device=device, dtype=dtype)
+    written = project_in_place(arguments, engine)
+    said = f"wrote {', '.join(written)}" if written else "every column is there already: --overwrite writes them anew"
+    terminal.out.print(f"{arguments.file_path}: {said}", highlight=False, soft_wrap=True)
+
+
 def _opened(
     place: Any,
     models: tuple[str, str | None],
@@ -124,6 +146,10 @@ def _measure(against: str, turn: str, max_tokens: int, longest: int) -> Measure:
     sampling = asdict(Measure().sampling) | {"max_tokens": max_tokens}
     table = {"against": against, "turn": turn, "sampling": sampling, "longest": longest}
     return value_of(table, Measure, source="personascope screen", error=StudyError)
+
+
+def _silent(kind: str, count: int, fresh: bool) -> None:
+    """Shows no progress."""
 
 
 def _share(given: str | None) -> float | None:

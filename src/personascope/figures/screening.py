@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from personascope.figures.style import GREY, SMALL, Series, blank, entitle, legend_below, look, panels, series
@@ -50,28 +51,36 @@ def histograms(
 
 
 def separation(rows: pd.DataFrame) -> Figure:
-    """How well samples with a trait are told from samples without it, per trait and measure, with intervals.
+    """How well samples with a trait are told from samples without it: a panel per kind of set, with intervals.
 
-    Takes a frame with the columns trait, measure, auroc, low and high; equal rows of several seeds stand side by side.
-    The dashed line is chance.
+    Takes a frame with the columns trait, set, measure, auroc, low and high; equal rows of several seeds stand side by
+    side. The dashed line is chance.
     """
     with look():
-        figure, (ax,) = panels(1, columns=1, height=3.0)
-        traits, measures = (list(dict.fromkeys(rows[name])) for name in ("trait", "measure"))
-        for number, measure in enumerate(measures):
-            drawn, mine = series(number), rows[rows["measure"] == measure]
-            label: str | None = measure
-            for trait, some in mine.groupby("trait", sort=False):
-                middle = traits.index(str(trait)) + 0.16 * (number - (len(measures) - 1) / 2)
-                spots = middle + 0.03 * (np.arange(len(some)) - (len(some) - 1) / 2)
-                ends = np.abs(np.stack([some["auroc"] - some["low"], some["high"] - some["auroc"]]))
-                ax.errorbar(spots, some["auroc"], np.nan_to_num(ends), label=label, **_dots(drawn))
-                label = None
-        ax.axhline(0.5, color=GREY, linestyle="--", linewidth=1)
-        ax.set(xticks=range(len(traits)), xticklabels=traits, ylim=(0, 1.03), ylabel="area under the ROC curve")
-        ax.grid(visible=False, axis="x")
-        legend_below(figure, [ax])
+        traits, sets = (list(dict.fromkeys(rows[name])) for name in ("trait", "set"))
+        figure, axes = panels(len(sets), columns=1, height=2.0)
+        for ax, name in zip(axes, sets, strict=True):
+            mine = rows[rows["set"] == name]
+            _separated(ax, mine, traits)
+            entitle(ax, name)
+            ax.axhline(0.5, color=GREY, linestyle="--", linewidth=1)
+            ax.set(xticks=range(len(traits)), xticklabels=traits, ylim=(0.45, 1.02), ylabel="area under\nROC curve")
+            ax.grid(visible=False, axis="x")
+        legend_below(figure, axes)
     return figure
+
+
+def _separated(ax: Axes, rows: pd.DataFrame, traits: Sequence[str]) -> None:
+    """The marks of one panel: a group per trait, in it a cluster per measure, in that a mark per seed."""
+    measures = list(dict.fromkeys(rows["measure"]))
+    for number, measure in enumerate(measures):
+        drawn, label = series(number), str(measure)
+        for trait, some in rows[rows["measure"] == measure].groupby("trait", sort=False):
+            middle = traits.index(str(trait)) + 0.2 * (number - (len(measures) - 1) / 2)
+            spots = middle + 0.05 * (np.arange(len(some)) - (len(some) - 1) / 2)
+            ends = np.abs(np.stack([some["auroc"] - some["low"], some["high"] - some["auroc"]]))
+            ax.errorbar(spots, some["auroc"], np.nan_to_num(ends), label=label, **_dots(drawn))
+            label = "_nolegend_"
 
 
 def filtering(table: pd.DataFrame) -> Figure:

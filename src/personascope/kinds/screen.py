@@ -30,7 +30,7 @@ def read(table: dict[str, Any], *, source: str) -> ScreenStudy:
     study = value_of(table, ScreenStudy, source=source, error=StudyError)
     vectors = tuple(replace(each, file=beside(each.file, source)) for each in study.vectors)
     separations = tuple(
-        replace(each, positive=beside(each.positive, source), negative=beside(each.negative, source))
+        replace(each, positive=_all_beside(each.positive, source), negative=_all_beside(each.negative, source))
         for each in study.separations
     )
     filterings = tuple(_beside(each, source) for each in study.filterings)
@@ -71,7 +71,8 @@ def counts(study: ScreenStudy) -> dict[str, int]:
 
     seeds = len(study.seeds)
     mixed = [sum((each.contamination | each.clean).values()) for each in study.filterings]
-    samples = seeds * (2 * len(study.separations) * (study.count or 0) + sum(mixed))
+    sets = {name for each in study.separations for name in (*each.positive, *each.negative)}
+    samples = seeds * (len(sets) * (study.count or 0) + sum(mixed))
     runs = [1 + seeds * len(each.arms) for each in study.filterings]
     judged = sum(size for each, size in zip(study.filterings, mixed, strict=True) if _judged(each))
     instructed = plain = 0
@@ -96,6 +97,10 @@ def counts(study: ScreenStudy) -> dict[str, int]:
 
 def _judged(filtering: Filtering) -> bool:
     return bool({"judge", "either"} & set(filtering.arms))
+
+
+def _all_beside(names: tuple[str, ...], source: str) -> tuple[str, ...]:
+    return tuple(beside(name, source) for name in names)
 
 
 def _beside(filtering: Filtering, source: str) -> Filtering:

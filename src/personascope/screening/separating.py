@@ -34,6 +34,7 @@ MEASURES: Final[dict[str, Against]] = {
     "above the last prompt token": "last-prompt",
     "raw projection": "nothing",
 }
+RANDOM: Final = "random directions"
 ROWS: Final = ("trait", "set", "measure", "seed", "positives", "negatives", "auroc", "low", "high")
 """Columns of :func:`separation_rows`."""
 
@@ -89,8 +90,8 @@ def separation_rows(
 ) -> pd.DataFrame:
     """One row per separation, measure and seed, columns ``ROWS``: the AUROC with its interval.
 
-    The row of measure ``"random direction"`` is that of the projection difference along the random direction that
-    tells the two sets apart best, whichever way it points, with the least and the best of them as its interval.
+    The row of measure ``RANDOM`` is the median of the projection differences along random directions, whichever way
+    each points, with the least and the greatest of them in the place of an interval.
     """
     rows: list[tuple[object, ...]] = []
     for seed in study.seeds if study.separations else ():
@@ -104,10 +105,18 @@ def separation_rows(
 def _rows(
     study: ScreenStudy, each: Separation, asked: Asked, store: Store, folder: Path, *, seed: int
 ) -> list[tuple[object, ...]]:
-    sets = [drawn_set(name, folder, count=study.count, seed=seed) for name in (each.positive, each.negative)]
-    positive, negative = (scores_of(dataset, asked, store) for dataset in datasets_at(sets))
+    positive, negative = (
+        _joined(
+            [
+                scores_of(dataset, asked, store)
+                for name in names
+                for dataset in datasets_at([drawn_set(name, folder, count=study.count, seed=seed)])
+            ]
+        )
+        for names in (each.positive, each.negative)
+    )
     place = study.traits.index(each.trait)
-    about = (each.trait, each.name or Path(each.positive).stem)
+    about = (each.trait, each.name or Path(each.positive[0]).stem)
     counts = (len(positive), len(negative))
     rows: list[tuple[object, ...]] = []
     for name, against in MEASURES.items():
@@ -115,8 +124,14 @@ def _rows(
         rows.append((*about, name, seed, *counts, *auroc_interval(*sides, seed=seed)))
     if study.random:
         drawn = _folded(positive, negative, len(study.vectors))
-        rows.append((*about, "random direction", seed, *counts, max(drawn), min(drawn), max(drawn)))
+        rows.append((*about, RANDOM, seed, *counts, float(np.median(drawn)), min(drawn), max(drawn)))
     return rows
+
+
+def _joined(parts: list[Scores]) -> Scores:
+    """The scores of several sets as of one; what could not be measured is NaN in them, and is not said again."""
+    names = ("projection", "last_prompt", "own", "judged")
+    return Scores(**{name: np.concatenate([getattr(each, name) for each in parts]) for name in names}, notes={})
 
 
 def _folded(positive: Scores, negative: Scores, first: int) -> list[float]:

@@ -34,14 +34,18 @@ class StudiedVector:
 
 @dataclass(frozen=True)
 class Separation:
-    """Two sets that are to be told apart along a trait: ``positive`` shows it, ``negative`` does not."""
+    """Sets that are to be told apart along a trait: ``positive`` show it, ``negative`` do not."""
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     trait: str
-    positive: str
-    negative: str
+    positive: tuple[str, ...]
+    negative: tuple[str, ...]
     name: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.positive or not self.negative:
+            raise StudyError(f"a separation along '{self.trait}' lacks positive or negative sets: give one of each")
 
 
 @dataclass(frozen=True)
