@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from personascope.doctor.findings import Finding
     from personascope.engines import Engine
 
-ENGINES = ("transformers", "naive")
+ENGINES = ("transformers", "vllm", "naive")
 
 
 def doctor(
     model: Model,
     revision: Revision = None,
     adapter: Adapter = None,
-    engine: Annotated[str, typer.Option(help="The engine to examine: transformers or naive.")] = "transformers",
+    engine: Annotated[str, typer.Option(help="The engine to examine: transformers, vllm or naive.")] = "transformers",
     against: Annotated[str | None, typer.Option(help="A second engine, to be compared with the first.")] = None,
     long_prompt: Annotated[
         int, typer.Option(min=1, help="Tokens of the longest prompt; more than a sliding window examines that too.")
@@ -70,8 +70,8 @@ def _open(name: str, model: str, how: dict[str, str | None]) -> Any:
 
     if name not in ENGINES:
         raise EngineError(f"engine '{name}' is unknown; {nearest(name, ENGINES)}")
-    engine: Engine = open_engine(model, **how)
-    if name == "transformers":
+    engine: Engine = open_engine(model, engine="transformers" if name == "naive" else name, **how)
+    if name != "naive":
         return engine
     from personascope.engines.naive import NaiveEngine
 

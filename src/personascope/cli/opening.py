@@ -72,13 +72,13 @@ def sampling_for(model: str, *, draws: int, max_tokens: int | None, temperature:
     )
 
 
-def engine_for(model: str, store: Path, notice: Any, **how: str | None) -> Engine:
-    """The engine of a model, remembering in a store."""
+def engine_for(model: str, store: Path, notice: Any, *, engine: str = "transformers", **how: str | None) -> Engine:
+    """The engine of a model, remembering in a store; ``engine`` is what computes it."""
     from personascope.engines.opening import open_engine
     from personascope.remembering import RememberingEngine
     from personascope.store import Store
 
-    return RememberingEngine(open_engine(model, **how), Store(store), notice=notice)
+    return RememberingEngine(open_engine(model, engine=engine, **how), Store(store), notice=notice)
 
 
 def judge_for(name: str | None, model: str, store: Path, notice: Any) -> Judge:

@@ -12,6 +12,7 @@ TraitName = Annotated[str, typer.Argument(help="A bundled trait, or a .toml file
 Form = Annotated[str | None, typer.Option(help="assistant, character, ...; by default assistant, on the lab lab.")]
 Revision = Annotated[str | None, typer.Option(help="A branch, tag or commit on the Hub; a milestone of the lab.")]
 Adapter = Annotated[str | None, typer.Option(help="A PEFT adapter: a folder or a Hub repository.")]
+EngineName = Annotated[str, typer.Option("--engine", help="What computes the model: transformers or vllm.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; by default a GPU if there is one.")]
 Dtype = Annotated[str | None, typer.Option(help="float32 or bfloat16; by default bfloat16 on a GPU, else float32.")]
 JudgeName = Annotated[str | None, typer.Option("--judge", help="'lab', or [ENDPOINT:]MODEL[#READOUT].")]

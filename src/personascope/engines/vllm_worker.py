@@ -81,7 +81,6 @@ class Watch:
         stack[0].register_forward_pre_hook(self._entering, with_kwargs=True)
         for place, block in enumerate(stack):
             block.register_forward_hook(self._leaving(place + 1))
-        _as_others_compute(model, runner.dtype)
         self._compute_logits = model.compute_logits
         model.compute_logits = self._checked_logits
 
@@ -213,16 +212,6 @@ def _with_first(whole: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
     """A tensor whose first tokens are these; the rest, which pads a pass, is as it was."""
     flat = whole.reshape(-1, whole.shape[-1])
     return (first if len(first) == len(flat) else torch.cat([first, flat[len(first) :]])).reshape(whole.shape)
-
-
-def _as_others_compute(model: nn.Module, dtype: torch.dtype) -> None:
-    """vLLM keeps the two numbers of Apertus's activation, and computes with them, in bfloat16 whatever the dtype.
-
-    That moves a float32 stream by 5e-4 of its size; in the dtype of the model it is what transformers computes.
-    """
-    for module in model.modules():
-        if type(module).__name__ == "XIELU":
-            module.to(dtype)
 
 
 def _embedding_of(model: nn.Module) -> nn.Module:
