@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from personascope.lineages import Lineage
-from personascope.studies import Study
+from personascope.studies import ITSELF, Study
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,10 @@ def plan_study(study: Study, lineage: Lineage) -> Plan:
         if study.controls.prompted:  # each question once under each instruction, for the trait and against it
             steered += 2 * len(evaluate.questions("evaluation")) * len(evaluate.contrasts)
         permuted += len(study.controls.further(study.seed)) * baseline  # at one milestone
-    milestones = len(lineage)
-    instructed, plain, steered = (each * milestones for each in (instructed, plain, steered))
-    steered += permuted
+    milestones, targets = len(lineage), [each for each in study.steered if each != ITSELF]
+    instructed *= milestones
+    plain *= milestones * (ITSELF in study.steered) + len(targets)  # a target answers plainly once
+    steered = (steered * milestones + permuted) * len(study.steered)
     tokens = instructed * study.extraction.max_tokens + (plain + steered + selection) * study.evaluation.max_tokens
-    loads = milestones + bool(study.target)
+    loads = milestones + len(targets)
     return Plan(study.name, milestones, len(traits), instructed, plain, steered, selection, loads, tokens)

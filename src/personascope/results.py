@@ -1,27 +1,26 @@
 """From a study to its files: the one place where science, store and figures are put together.
 
-Owns: :func:`run_in`, :func:`run_again` and :func:`write_results`. The one law: everything written here can be written
-again from the store alone.
+Owns: :func:`run_in` and :func:`run_again`. The one law: a study that was finished on a store can be run again from the
+store alone.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from personascope.analysis.effects import SUBJECT, curves, effects
-from personascope.analysis.frames import answer_rows
-from personascope.analysis.selection import selection_rows
+from personascope.drawables import Drawable
+from personascope.drawables import drawable as drawable
+from personascope.drawables import write_results as write_results
 from personascope.engines import Engine
 from personascope.engines.opening import Opener, open_engine, open_lineage
 from personascope.errors import CheckpointError, StoreError
-from personascope.files import value_of, write_text
+from personascope.files import value_of
 from personascope.judges import Judge
 from personascope.judges.opening import open_judge
 from personascope.kinds.workplace import facts_of, name_of
@@ -38,10 +37,9 @@ from personascope.remembering import (
     silent,
 )
 from personascope.store import Store
-from personascope.studies import Study, StudyResult, run_study
+from personascope.studies import ITSELF, Study, StudyResult, run_study
 from personascope.trace import Absence, Effect
 from personascope.traits import Trait
-from personascope.vectors import PersonaVector
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +72,7 @@ def run_in(
         judge = RememberingJudge(open_judge(study.judge, open_engine=open_one), store, notice=notice)
     opener = Opener(
         open_one,
-        keep=2 if study.target else 1,
+        keep=1 + sum(each != ITSELF for each in study.steered),
         wrap=lambda engine: RememberingEngine(engine, store, notice=notice),
     )
     opened: dict[str, Engine | str] = {}
@@ -130,31 +128,6 @@ def run_again(store: Store, kept: Finished) -> StudyResult:
     return run_study(kept.study, kept.lineage, kept.traits, open_engine=open_recorded, judge=judge)
 
 
-@dataclass(frozen=True, eq=False)
-class Drawable:
-    """What a study's files are made of: its answers in rows, its vectors by name, and how its steering was chosen.
-
-    ``floor`` is the coherence below which no way to steer was chosen.
-    """
-
-    answers: pd.DataFrame
-    vectors: Mapping[str, PersonaVector]
-    selections: pd.DataFrame
-    floor: float = 0.0
-
-
-def drawable(result: StudyResult) -> Drawable:
-    """What the files of a study's result are made of."""
-    chosen = [
-        each
-        for each in result.outcomes
-        if isinstance(each, Effect) and each.chosen and each.vector.origin == "extracted"
-    ]
-    vectors = {f"{_subject_label(each, result)}.{each.milestone.label}": each.vector for each in chosen}
-    floor = result.study.selection.coherence_floor if result.study.selection is not None else 0.0
-    return Drawable(answer_rows(result.outcomes), vectors, selection_rows(result.selections), floor)
-
-
 def drawable_again(store: Store, kept: Finished | Imported) -> Drawable:
     """What the files of a finished or an imported study are made of, from the store alone.
 
@@ -164,63 +137,6 @@ def drawable_again(store: Store, kept: Finished | Imported) -> Drawable:
     if isinstance(kept, Finished):
         return drawable(run_again(store, kept))
     return Drawable(imported_answer_rows(store, kept), kept.vectors(store), pd.DataFrame())
-
-
-def write_results(
-    result: StudyResult | Drawable, out: Path, *, made: Callable[[Path], None] = lambda path: None
-) -> pd.DataFrame:
-    """Writes effects, answers, selections, onsets, vectors, the emergence figure, its curves and its table.
-
-    Gives back the effects. ``made`` is told of every file. In ``curves.csv`` each p-value is also corrected within its
-    curve; the figure fills its dots by Holm's.
-    """
-    from personascope.analysis.onset import onset
-    from personascope.figures.emergence import emergence
-    from personascope.figures.selection import selection_maps
-    from personascope.figures.style import save
-    from personascope.figures.tables import emergence_table
-
-    drawn = drawable(result) if isinstance(result, StudyResult) else result
-    summary = effects(drawn.answers)
-    curve, onsets = _corrected_curves(summary), onset(drawn.answers)
-    texts = {"effects.csv": summary.to_csv(index=False), "answers.csv": drawn.answers.to_csv(index=False)}
-    if len(drawn.selections):
-        texts["selection.csv"] = drawn.selections.to_csv(index=False)
-    texts |= {"curves.csv": curve.to_csv(index=False), "onset.csv": onsets.to_csv(index=False)}
-    texts["emergence.tex"] = emergence_table(curve)
-    for name, text in texts.items():
-        write_text(out / name, text)
-        made(out / name)
-    drawings = {"emergence": emergence(curve, p="p_holm", onsets=onsets)}
-    if len(drawn.selections):
-        drawings["selection"] = selection_maps(drawn.selections, floor=drawn.floor)
-    for name, figure in drawings.items():
-        paths = [out / f"{name}.{kind}" for kind in ("png", "pdf")]
-        save(figure, *paths)
-        for path in paths:
-            made(path)
-    for name, vector in drawn.vectors.items():
-        path = out / "vectors" / f"{name.replace('/', '_')}.safetensors"
-        vector.save(path)
-        made(path)
-    return summary
-
-
-def _corrected_curves(summary: pd.DataFrame) -> pd.DataFrame:
-    """The curves with their p-values corrected, each within its own; an alias of a checkpoint is no further test."""
-    from personascope.analysis.corrections import CORRECTION, corrected
-    from personascope.analysis.transfer import without_aliases
-
-    points = summary[summary["chosen"].astype(bool) & (summary["direction"] == "extracted")]
-    tests = corrected(without_aliases(points, by=SUBJECT))
-    return curves(summary).merge(tests[[*SUBJECT, "place", *CORRECTION]], on=[*SUBJECT, "place"], how="left")
-
-
-def _subject_label(effect: Effect, result: StudyResult) -> str:
-    """A trait's name, with its forms where the study traces it in several."""
-    extract, evaluate = effect.subject.extract, effect.subject.evaluate
-    several = sum(each.trait == extract.name for each in result.study.traits) > 1
-    return f"{extract.name}.{extract.form}-{evaluate.form}" if several else extract.name
 
 
 def unasked_verdicts(result: StudyResult) -> int:

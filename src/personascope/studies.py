@@ -26,6 +26,9 @@ from personascope.trace import OperatingPoint, Outcome, Subject, trace
 from personascope.traits import Trait, load_trait
 from personascope.vectors import NoVector, PersonaVector
 
+ITSELF = "itself"
+"""Among a study's targets: the checkpoint that a vector is from."""
+
 
 @dataclass(frozen=True)
 class StudiedTrait:
@@ -64,7 +67,10 @@ class StudiedTrait:
 
 @dataclass(frozen=True)
 class Study:
-    """What a study file says. ``milestones`` keeps only those labels; ``target`` is one of the lineage's targets.
+    """What a study file says. ``milestones`` keeps only those labels.
+
+    ``target`` is one of the lineage's targets, which vectors steer instead of their own checkpoint; ``targets`` are
+    several, and their own checkpoint where one is ``"itself"``. How to steer is chosen on the first of them.
 
     ``limit`` cuts every question set; ``seed`` is that of the controls (that of the answers is in each sampling).
     """
@@ -81,6 +87,7 @@ class Study:
     about: str = ""
     milestones: tuple[str, ...] = ()
     target: str = ""
+    targets: tuple[str, ...] = ()
     bar: Bar = Bar()
     span: Span = "response"
     rule: Rule = "paired"
@@ -93,6 +100,8 @@ class Study:
         check_name(self.name, "study", StudyError)
         if not self.traits:
             raise StudyError(f"study '{self.name}' names no trait: add [[traits]]")
+        if self.target and self.targets:
+            raise StudyError(f"study '{self.name}' has a target and targets: put '{self.target}' among the targets")
         unsteered = [each.trait for each in self.traits if not each.points]
         if unsteered and self.selection is None:
             raise StudyError(
@@ -103,6 +112,11 @@ class Study:
     def method(self) -> Method:
         """How answers are drawn and vectors made."""
         return Method(self.extraction, self.evaluation, self.bar, self.span, self.rule, self.controls.prompted)
+
+    @property
+    def steered(self) -> tuple[str, ...]:
+        """What the vectors steer: labels of targets, and ``"itself"`` for their own checkpoint."""
+        return tuple(dict.fromkeys(self.targets or (self.target or ITSELF,)))
 
     def cut(self, lineage: Lineage) -> Lineage:
         """The lineage, cut to the milestones the study names."""
@@ -189,18 +203,24 @@ def run_study(
     checkpoint is loaded twice; the order of milestones changes no answer.
     """
     lineage = study.cut(lineage)
-    target = lineage.target(study.target) if study.target else None
+    targets = [None if each == ITSELF else lineage.target(each) for each in study.steered]
     subjects = [
         Subject(extract, each.points, evaluate) for each, (extract, evaluate) in zip(study.traits, traits, strict=True)
     ]
-    subjects, selections = _decided(study, subjects, lineage, target, open_engine=open_engine, judge=judge)
+    subjects, selections = _decided(study, subjects, lineage, targets[0], open_engine=open_engine, judge=judge)
     outcomes = with_permutations(
         lineage,
         subjects,
         study.controls,
         seed=study.seed,
         tracing=lambda some, traced, directions: trace(
-            some, traced, open_engine=open_engine, judge=judge, method=study.method, direction=directions, target=target
+            some,
+            traced,
+            open_engine=open_engine,
+            judge=judge,
+            method=study.method,
+            direction=directions,
+            target=targets,
         ),
     )
     order = [milestone.label for milestone in lineage]

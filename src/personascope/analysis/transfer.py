@@ -1,7 +1,7 @@
 """Transfer: what vectors of each milestone do to each target, by stretches of training and target against target.
 
-Owns: :class:`Bin`, :func:`binned`, :func:`target_pairs` and :func:`without_aliases`. The one law: a milestone is
-counted once, whatever names its weights have, and a mean says which milestones it was taken over.
+Owns: :class:`Bin`, :func:`binned`, :func:`shares`, :func:`target_pairs` and :func:`without_aliases`. The one law: a
+milestone is counted once, whatever names its weights have, and a mean says which milestones it was taken over.
 """
 
 from __future__ import annotations
@@ -55,6 +55,22 @@ def binned(effects: pd.DataFrame, bins: Sequence[Bin], *, by: Sequence[str] = (*
             rows.append([*curve, each.name, place, len(mine), effect, error, tuple(mine["milestone"])])
     frame = pd.DataFrame(rows, columns=columns)
     return frame.sort_values([*by, "bin_place"], kind="stable", ignore_index=True)
+
+
+SHARE = ["last_effect", "share"]
+"""Columns that shares add: the effect of the last milestone's vector on the same target, and the quotient."""
+
+
+def shares(effects: pd.DataFrame, *, by: Sequence[str] = (*SUBJECT, "target")) -> pd.DataFrame:
+    """The same rows, with the share of the last vector's effect that each vector has: 1 at the last milestone.
+
+    Takes one row per milestone and curve, with place and effect, such as
+    :func:`~personascope.analysis.effects.curves`. A share of an effect that is not above zero means nothing and is NaN.
+    """
+    known = effects[effects["effect"].notna()].sort_values("place", kind="stable")
+    last = known.groupby(list(by), sort=False)["effect"].last().rename("last_effect")
+    rows = effects.join(last, on=list(by))
+    return rows.assign(share=rows["effect"] / rows["last_effect"].where(rows["last_effect"] > 0))
 
 
 def target_pairs(effects: pd.DataFrame, *, by: Sequence[str] = SUBJECT) -> pd.DataFrame:

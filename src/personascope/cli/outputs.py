@@ -14,11 +14,6 @@ from typing import Any
 
 from personascope.errors import PersonascopeError, VectorError
 
-STUDY_FILES = (
-    "effects.csv", "answers.csv", "selection.csv", "curves.csv", "onset.csv", "emergence.tex", "emergence.png",
-    "emergence.pdf", "selection.png", "selection.pdf",
-)  # fmt: skip
-
 
 def check_file(path: Path, *, option: str = "--out") -> Path:
     """The path, if a file can be written there; ``option`` is what it was given by.

@@ -86,6 +86,7 @@ Draw = Callable[[Path, Callable[[Path], None]], Any]
 
 def _drawings(store: Any) -> list[tuple[str, tuple[str, ...], Draw]]:
     """What a store can draw: the name of each study, the files it writes, and how it writes them in a folder."""
+    from personascope.drawables import FILES
     from personascope.kinds.recorded import RecordedWorkplace, kept_studies
     from personascope.results import drawable_again, finished_studies, write_results
 
@@ -95,7 +96,7 @@ def _drawings(store: Any) -> list[tuple[str, tuple[str, ...], Draw]]:
     def other(kept: Any) -> Draw:
         return lambda folder, made: kept.chosen.run(RecordedWorkplace(folder, store, made=made, engines=kept.engines))
 
-    traces = [(each.study.name, outputs.STUDY_FILES, trace(each)) for each in finished_studies(store)]
+    traces = [(each.study.name, FILES, trace(each)) for each in finished_studies(store)]
     return traces + [(each.chosen.name, each.chosen.files, other(each)) for each in kept_studies(store)]
 
 

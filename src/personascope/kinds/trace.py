@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from personascope import drawables
 from personascope.kinds.workplace import Report, Workplace
 
 if TYPE_CHECKING:
@@ -18,10 +19,7 @@ if TYPE_CHECKING:
     from personascope.costs import Estimate
     from personascope.studies import Study, StudyResult
 
-FILES: Final = (
-    "effects.csv", "answers.csv", "selection.csv", "curves.csv", "onset.csv", "emergence.tex", "emergence.png",
-    "emergence.pdf", "selection.png", "selection.pdf",
-)  # fmt: skip
+FILES: Final = drawables.FILES
 
 
 @dataclass(frozen=True, eq=False)
