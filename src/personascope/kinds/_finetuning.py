@@ -28,7 +28,8 @@ from personascope.kinds.workplace import Report, Table, Workplace
 from personascope.lineages import Checkpoint
 from personascope.training.keeping import trained
 from personascope.training.naming import samples_named
-from personascope.training.running import Run, Vectors
+from personascope.training.reading import Vectors
+from personascope.training.running import Run
 from personascope.training.settings import Finetuning
 from personascope.traits import load_trait
 from personascope.vectors import NoVector, PersonaVector

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from personascope.identity import key_of
 from personascope.samples import Sample
-from personascope.training.running import Run, Vectors, finetune
+from personascope.training.reading import Vectors
+from personascope.training.running import Run, finetune
 from personascope.training.saving import PASSPORT
 from personascope.training.settings import Finetuning
 from personascope.training.trainers import Told

@@ -1,6 +1,6 @@
 """One fine-tuning run, from a configuration to a folder.
 
-Owns: :func:`finetune`, :class:`Run` and :class:`Vectors`. The one law: everything that can be wrong is looked at before
+Owns: :func:`finetune` and :class:`Run`. The one law: everything that can be wrong is looked at before
 the weights load, and the folder is there whole or not at all.
 """
 
@@ -13,7 +13,7 @@ import math
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,21 +30,13 @@ from personascope.training.examples import Example, Prepared, examples_of
 from personascope.training.guards import Guard
 from personascope.training.naming import samples_named
 from personascope.training.penalty import ProjectionPenalty
+from personascope.training.reading import Vectors
 from personascope.training.saving import check_target, save_run
 from personascope.training.settings import Finetuning, Watching, chosen_layers
 from personascope.training.trainers import CarefulTrainer, Told, trainable, trainer_for
 from personascope.training.watching import ProjectionWatch
 from personascope.traits import Prompt, load_trait
 from personascope.vectors import PersonaVector
-
-
-@dataclass(frozen=True)
-class Vectors:
-    """The vectors a run needs, each for its purpose."""
-
-    guard: tuple[PersonaVector, ...] = ()
-    penalty: tuple[PersonaVector, ...] = ()
-    watch: tuple[PersonaVector, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,8 +219,3 @@ def _passport(config: Finetuning, checkpoint: Checkpoint, prepared: Prepared) ->
 
 def _vector_passport(vector: PersonaVector) -> dict[str, str]:
     return {"trait": vector.trait, "origin": vector.origin, "of": vector.checkpoint.label, "sha256": vector.digest}
-
-
-def with_seed(config: Finetuning, seed: int) -> Finetuning:
-    """The same run from another seed."""
-    return replace(config, training=replace(config.training, seed=seed))

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, Literal
 
 from personascope.errors import StudyError, VectorError
 from personascope.training.guards import Guard, Schedule, Start, ablation, preventative
-from personascope.vectors import PersonaVector, Unit, load_vector
+from personascope.vectors import PersonaVector, Unit
 
 Layers = tuple[int, ...] | Literal["all"]
 Way = Literal["steer", "ablate"]
@@ -172,12 +171,3 @@ class Finetuning:
 def chosen_layers(layers: Layers, vector: PersonaVector) -> tuple[int, ...]:
     """The layers themselves; ``"all"`` is every layer after a block."""
     return tuple(range(1, vector.last_layer + 1)) if layers == "all" else tuple(layers)
-
-
-def load_vectors(names: Sequence[str], folder: Path) -> tuple[PersonaVector, ...]:
-    """The vectors of these files, which lie beside a configuration file or where the path says.
-
-    Raises:
-        VectorError: for the first that is missing or no vector.
-    """
-    return tuple(load_vector(folder / name if (folder / name).exists() else name) for name in names)
