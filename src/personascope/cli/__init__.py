@@ -15,6 +15,7 @@ from personascope.cli import (
     doctor,
     evals,
     facets,
+    finetune,
     judges,
     lab,
     models,
@@ -44,6 +45,7 @@ for verb in (
     stores.figures,
     doctor.doctor,
     facets.facets,
+    finetune.finetune,
     screen.screen,
 ):
     app.command()(verb)
