@@ -92,15 +92,8 @@ def calibrate(
     Raises:
         StudyError: if the rate is none, or there are too few prompts for it (1 / rate - 1 are needed).
     """
-    if not 0 < rate < 1:
-        raise StudyError(f"a false-alarm rate of {rate} cannot be calibrated to: give one between 0 and 1")
     count = len(projections)
-    place = math.ceil((count + 1) * (1 - rate) - 1e-9)
-    if place > count or count == 0:
-        raise StudyError(
-            f"a false-alarm rate of {rate:g} needs {math.ceil(1 / rate - 1 - 1e-9)} prompts at least and there are "
-            f"{count}: give more ordinary traffic, or a higher rate"
-        )
+    place = check_rate(rate, count)
     from scipy.stats import beta
 
     low, high = (float(beta.ppf(end, count + 1 - place, place)) for end in (0.025, 0.975))
@@ -113,6 +106,23 @@ def calibrate(
         )
         for each, height in zip(watched, heights, strict=True)
     ]  # fmt: skip
+
+
+def check_rate(rate: float, count: int) -> int:
+    """The place, from 1, of the threshold among so many projections in ascending order.
+
+    Raises:
+        StudyError: if the rate is none, or there are too few prompts for it.
+    """
+    if not 0 < rate < 1:
+        raise StudyError(f"a false-alarm rate of {rate:g} cannot be calibrated to: give one between 0 and 1")
+    place = max(1, math.ceil((count + 1) * (1 - rate) - 1e-9))
+    if place > count:
+        raise StudyError(
+            f"a false-alarm rate of {rate:g} needs {math.ceil(1 / rate - 1 - 1e-9)} prompts at least and there are "
+            f"{count}: give more ordinary traffic, or a higher rate"
+        )
+    return place
 
 
 def save_thresholds(thresholds: Sequence[Threshold], path: str | Path) -> None:
