@@ -19,8 +19,12 @@ from personascope.cli import (
     judges,
     lab,
     models,
+    monitor,
+    norms,
     published,
+    sae,
     screen,
+    steering,
     stores,
     studies,
     terminal,
@@ -37,7 +41,8 @@ for verb in (
     studies.demo,
     models.extract,
     models.respond,
-    models.steer,
+    steering.steer,
+    norms.norms,
     studies.trace,
     studies.run,
     studies.plan,
@@ -46,11 +51,16 @@ for verb in (
     doctor.doctor,
     facets.facets,
     finetune.finetune,
+    monitor.monitor,
     screen.screen,
+    sae.sae,
 ):
     app.command()(verb)
 app.command("import")(published.import_published)
 app.command("eval")(evals.evaluate)
+published.app.command("projection", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+    screen.projection
+)
 app.add_typer(published.app, name="published")
 app.add_typer(traits.app, name="trait")
 app.add_typer(data.app, name="data")

@@ -1,9 +1,8 @@
-"""The verbs over one model: extract, respond and steer."""
+"""The verbs over one model: extract and respond."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,26 +19,20 @@ from personascope.cli.options import (
     Form,
     Json,
     JudgeName,
-    LayerNumber,
     Limit,
     Model,
     NoJudge,
     Revision,
     Seed,
     StoreFolder,
-    Strength,
     Temperature,
     Tokens,
     TraitName,
-    UnitName,
-    WhereName,
 )
 
 if TYPE_CHECKING:
-    from personascope.engines import Engine
-    from personascope.records import Answer, Sampling
+    from personascope.records import Answer
     from personascope.traits import Prompt
-    from personascope.vectors import PersonaVector, Steering
 
 
 def extract(
@@ -150,91 +143,6 @@ def respond(
         terminal.print_json(summary)
     else:
         terminal.show_rows("answers", ("", ""), [(name, str(value)) for name, value in summary.items()])
-
-
-def steer(
-    model: Model,
-    prompts: Annotated[list[str], typer.Argument(help="What to ask, as the model is to see it.")],
-    vector: Annotated[Path, typer.Option(help="A vector file.")],
-    layer: LayerNumber,
-    strength: Strength,
-    unit: UnitName,
-    where: WhereName = "response",
-    instruction: Annotated[str | None, typer.Option(help="A text that precedes every prompt.")] = None,
-    trait: Annotated[
-        str | None,
-        typer.Option(help="For --unit residual: measure it on this trait's questions; by default the vector's trait."),
-    ] = None,
-    revision: Revision = None,
-    adapter: Adapter = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    draws: Draws = 1,
-    max_tokens: Tokens = None,
-    temperature: Temperature = None,
-    seed: Seed = 0,
-    store: StoreFolder = STORE,
-    as_json: Json = False,
-) -> None:
-    """Print plain and steered answers side by side."""
-    from personascope.errors import StudyError
-    from personascope.files import value_of
-    from personascope.respond import respond as respond_to
-    from personascope.traits import Prompt
-    from personascope.vectors import Steering, load_vector
-
-    way = {"layer": layer, "strength": strength, "unit": unit, "where": where}
-    steering = value_of(way, Steering, source="personascope steer", error=StudyError)
-    if trait is not None and unit != "residual":
-        raise StudyError(f"--trait {trait} measures what --unit residual needs, not --unit {unit}: leave it out")
-    loaded = load_vector(vector)
-    sampling = sampling_for(model, draws=draws, max_tokens=max_tokens, temperature=temperature, seed=seed)
-    asked = [Prompt(text, instruction) for text in prompts]
-    with terminal.progress(2 * len(asked) * draws) as bar:
-        engine = engine_for(model, store, bar, revision=revision, adapter=adapter, device=device, dtype=dtype)
-        questions = _measured_on(engine, loaded, steering, trait)
-        bar.expect_more(len(questions) * draws)
-        edits = steering.along(loaded, residual_norms=_residual_norms(engine, questions, sampling))
-        plain = respond_to(engine, asked, sampling=sampling)
-        steered = respond_to(engine, asked, sampling=sampling, edits=edits)
-    rows = [
-        {"prompt": asked[place // draws].question, "plain": before.words, "steered": after.words}
-        for place, (before, after) in enumerate(zip(plain, steered, strict=True))
-    ]
-    if as_json:
-        terminal.print_json(rows)
-    else:
-        title = f"layer {layer}, strength {strength:g} x {unit}, where {where}"
-        terminal.show_rows(title, ("prompt", "plain", "steered"), [tuple(row.values()) for row in rows])
-
-
-def _measured_on(engine: Engine, vector: PersonaVector, steering: Steering, trait: str | None) -> Sequence[str]:
-    """The questions whose plain answers give the steered model's residual norms; none where the vector's own will do.
-
-    They are the evaluation questions of the vector's trait, unless another trait is named.
-    """
-    from personascope.errors import TraitError
-    from personascope.traits import load_trait
-
-    if steering.unit != "residual" or (trait is None and engine.checkpoint == vector.checkpoint):
-        return ()
-    try:
-        return load_trait(trait or vector.trait, form=vector.form).questions("evaluation")
-    except TraitError as problem:
-        if trait is not None:
-            raise
-        raise TraitError(
-            f"unit 'residual' on {engine.checkpoint.label} is measured on the questions of the vector's trait, "
-            f"'{vector.form}/{vector.trait}', which is not bundled: give --trait FILE_OR_NAME, or another --unit"
-        ) from problem
-
-
-def _residual_norms(engine: Engine, questions: Sequence[str], sampling: Sampling) -> Any:
-    """The residual norms of a model over its plain answers; ``None`` without a question."""
-    from personascope.extract import residual_norms
-    from personascope.respond import respond as respond_to
-
-    return residual_norms(engine, respond_to(engine, questions, sampling=sampling)) if questions else None
 
 
 def _rows_by_question(answers: list[Answer]) -> list[dict[str, Any]]:

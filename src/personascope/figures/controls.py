@@ -1,16 +1,34 @@
-"""The controls figure: directions that should do nothing, beside the vectors they stand in for."""
+"""The controls figures: directions that should do nothing, beside the vectors they stand in for.
+
+Owns: :func:`controls` (along training) and :func:`control_strips` (at one milestone). The one law: every control is a
+mark of its own; nothing is averaged away.
+"""
 
 from __future__ import annotations
 
 from typing import cast
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from personascope.figures.along import Along
 from personascope.figures.marks import course, significance_key, zero_line
-from personascope.figures.style import GREY, SMALL, Series, entitle, legend_below, look, outer_labels, panels, series
+from personascope.figures.style import (
+    BLACK,
+    BLUE,
+    GREY,
+    SMALL,
+    Series,
+    blank,
+    entitle,
+    legend_below,
+    look,
+    outer_labels,
+    panels,
+    series,
+)
 
 _SPREAD = 0.012  # of the axis: controls of several kinds at one milestone stand side by side
 
@@ -83,3 +101,82 @@ def _entitle(ax: Axes, name: str, rows: pd.DataFrame, along: Along) -> None:
         written = ax.annotate(note, (0.0, 1.0), (0, lift - 1 + 9 * number), xycoords="axes fraction", fontsize=SMALL,
                               color=GREY, textcoords="offset points", ha="left", va="bottom")  # fmt: skip
         written.set_in_layout(False)  # a long note must not make the panel narrower
+
+
+_KINDS = {
+    "random": "random",
+    "orthogonal": "orthogonal",
+    "other": "other\ntraits",
+    "shuffled-renormed": "shuffled,\nre-normed",
+    "shuffled": "shuffled,\nown norm",
+    "prompted-negative": "prompt\nagainst",
+    "prompted-positive": "prompt\nfor",
+}
+"""What the kinds of control are called, in the order in which they stand."""
+
+
+def control_strips(arms: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
+    """The real effect as a line across each panel, and beside it every control as a mark, in a column of its kind.
+
+    Takes the columns curve, milestone, kind (extracted, random, ...), effect, low, high and norm_share
+    (:func:`~personascope.analysis.controls.last_arms`). The shaded band is the real effect's interval. A box spans the
+    controls of a kind from the 2.5th to the 97.5th percentile, with their mean; below the names stands the norm they
+    were applied at, relative to the vector's. With ``ax`` only the first curve is drawn.
+    """
+    with look():
+        names = list(dict.fromkeys(arms["curve"]))
+        kinds = [kind for kind in dict.fromkeys([*_KINDS, *arms["kind"]]) if kind in set(arms["kind"]) - {"extracted"}]
+        if ax is not None:
+            figure, axes, names = cast(Figure, ax.figure), [ax], names[:1]
+        else:
+            figure, axes = panels(len(names), columns=2 if len(kinds) < 6 else 1, height=2.1)
+        for panel, name in zip(axes, names, strict=False):
+            rows = arms[arms["curve"] == name]
+            zero_line(panel)
+            _real(panel, rows[rows["kind"] == "extracted"])
+            for place, kind in enumerate(kinds):
+                _strip(panel, place, rows[rows["kind"] == kind], series(place + 1))
+            panel.set_xlim(-0.6, len(kinds) - 0.4)
+            panel.grid(visible=False, axis="x")
+            entitle(panel, f"{name}, {rows['milestone'].iloc[0]}")
+            panel.set_xticks(range(len(kinds)), [_label(kind, arms[arms["kind"] == kind]) for kind in kinds])
+        if axes and not kinds:
+            blank(axes[0], "no controls")
+        outer_labels(axes, x="", y="effect (score points)")
+        if ax is None:
+            legend_below(figure, axes, columns=3)
+    return figure
+
+
+def _real(ax: Axes, real: pd.DataFrame) -> None:
+    for row in real.to_dict(orient="records"):
+        height, ends = float(row["effect"]), np.array([row["low"], row["high"]], dtype=float)
+        if np.isfinite(ends).all():
+            ax.axhspan(ends[0], ends[1], color=BLUE, alpha=0.15, linewidth=0, label="its 95 % interval")
+        ax.axhline(height, color=BLUE, linewidth=2, label="real vector")
+        ax.annotate(f"{height:+.0f}", (1.0, height), (3, 0), xycoords=ax.get_yaxis_transform(), ha="left", va="center",
+                    textcoords="offset points", color=BLUE, fontweight="bold")  # fmt: skip
+
+
+def _strip(ax: Axes, place: int, rows: pd.DataFrame, look: Series) -> None:
+    """Marks side by side in the order of their height, so that none hides another, over the box they span."""
+    heights = np.sort(rows["effect"].to_numpy(dtype=float))
+    if not len(heights):
+        return
+    if len(heights) > 2:
+        low, high = np.quantile(heights, [0.025, 0.975])
+        ax.bar(place, high - low, 0.72, bottom=low, color=look.colour, alpha=0.12, linewidth=0)
+    # The fractional parts of multiples of the golden ratio are even, and the same in every drawing.
+    across = place + 0.5 * (np.arange(1, len(heights) + 1) * 0.6180339887 % 1 - 0.5)
+    ax.plot(across if len(heights) > 1 else [place], heights, look.marker, color=look.colour, markersize=3.6,
+            markerfacecolor="white", markeredgewidth=0.9)  # fmt: skip
+    ax.plot(
+        [place - 0.36, place + 0.36], [heights.mean()] * 2, color=BLACK, linewidth=1.4, label="mean of the controls"
+    )
+
+
+def _label(kind: str, rows: pd.DataFrame) -> str:
+    shares = rows["norm_share"].to_numpy(dtype=float) if "norm_share" in rows else np.array([])
+    shares = shares[np.isfinite(shares) & (shares > 0)]
+    norm = f"\n{shares.mean():.2f} x norm" if len(shares) else "\n"
+    return f"{_KINDS.get(kind, kind)}{norm}"
