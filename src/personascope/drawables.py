@@ -25,12 +25,13 @@ from personascope.vectors import PersonaVector
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_FIGURES = ("emergence", "selection", "transfer", "geometry", "controls")
 FILES = (
     "effects.csv", "answers.csv", "selection.csv", "curves.csv", "onset.csv", "transfer.csv", "geometry.csv",
-    "emergence.tex",
-    *(f"{name}.{kind}" for name in ("emergence", "selection", "transfer", "geometry") for kind in ("png", "pdf")),
+    "controls.csv", "controls-pooled.csv", "emergence.tex",
+    *(f"{name}.{kind}" for name in _FIGURES for kind in ("png", "pdf")),
 )  # fmt: skip
-"""What a trace may write. Selections, transfer and geometry are there where the study has them."""
+"""What a trace may write. Selections, transfer, geometry and controls are there where the study has them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +69,10 @@ def write_results(
 
     Gives back the effects. ``made`` is told of every file. In ``curves.csv`` each p-value is also corrected within its
     curve; the figure fills its dots by Holm's. ``transfer.csv`` says of each vector that steered another model what
-    share of the last vector's effect it has; ``geometry.csv`` how like each vector is to the last one.
+    share of the last vector's effect it has; ``geometry.csv`` how like each vector is to the last one; ``controls.csv``
+    where each effect stands among its controls.
     """
+    from personascope.analysis.controls import against_controls, pooled_controls
     from personascope.analysis.onset import onset
     from personascope.analysis.transfer import shares
     from personascope.figures.style import save
@@ -81,12 +84,13 @@ def write_results(
     frames = {"effects": summary, "answers": drawn.answers, "curves": curve, "onset": onsets}
     carried, geometry = curve[curve["target"] != ""], _geometry(drawn)
     further = {"selection": drawn.selections, "transfer": shares(carried), "geometry": geometry}
+    further |= {"controls": against_controls(summary), "controls-pooled": pooled_controls(summary)}
     frames |= {name: rows for name, rows in further.items() if len(rows)}
     texts = {f"{name}.csv": rows.to_csv(index=False) for name, rows in frames.items()}
     for name, text in {**texts, "emergence.tex": emergence_table(curve)}.items():
         write_text(out / name, text)
         made(out / name)
-    for name, figure in _figures(drawn, curve, onsets, geometry):
+    for name, figure in _figures(drawn, summary, onsets, geometry):
         for kind in ("png", "pdf"):
             save(figure(), out / f"{name}.{kind}")
             made(out / f"{name}.{kind}")
@@ -98,15 +102,18 @@ def write_results(
 
 
 def _figures(
-    drawn: Drawable, curve: pd.DataFrame, onsets: pd.DataFrame, geometry: pd.DataFrame
+    drawn: Drawable, summary: pd.DataFrame, onsets: pd.DataFrame, geometry: pd.DataFrame
 ) -> Iterator[tuple[str, Callable[[], Figure]]]:
     """The figures there is data for, by name, drawn when they are wanted."""
+    from personascope.analysis.controls import last_arms
+    from personascope.figures.controls import control_strips
     from personascope.figures.emergence import emergence
     from personascope.figures.geometry import cosine_trajectory
     from personascope.figures.selection import selection_maps
     from personascope.figures.transfer import transfer
 
-    yield "emergence", lambda: emergence(curve, p="p_holm", onsets=onsets)
+    curve, arms = _corrected_curves(summary), last_arms(summary)
+    yield "emergence", lambda: emergence(by_target(curve), p="p_holm", onsets=by_target(onsets))
     if len(drawn.selections):
         yield "selection", lambda: selection_maps(drawn.selections, floor=drawn.floor)
     carried = curve.assign(target=curve["target"].where(curve["target"] != "", "itself"))
@@ -114,6 +121,16 @@ def _figures(
         yield "transfer", lambda: transfer(carried, p="p_holm")
     if geometry["to_previous"].notna().any():
         yield "geometry", lambda: cosine_trajectory(geometry, ceiling=_ceiling(drawn))
+    if (arms["kind"] != "extracted").any():
+        yield "controls", lambda: control_strips(arms)
+
+
+def by_target(rows: pd.DataFrame) -> pd.DataFrame:
+    """Curves named with the model that was steered, where there are several."""
+    if "target" not in rows or rows["target"].nunique() < 2:
+        return rows
+    named = rows["curve"] + " on " + rows["target"].where(rows["target"] != "", "itself")
+    return rows.assign(curve=named)
 
 
 def _corrected_curves(summary: pd.DataFrame) -> pd.DataFrame:

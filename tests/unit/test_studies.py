@@ -22,7 +22,7 @@ from personascope.trace import Absence, Effect
 from personascope.traits import Trait
 from scripted_world import TRAITS
 
-PUBLISHED = sorted(name for name in bundled("studies") if name != "lab")
+PUBLISHED = sorted(name for name in bundled("studies") if name.endswith("-emergence"))
 
 
 def write_trait(trait: Trait, folder: Path) -> str:

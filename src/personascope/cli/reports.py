@@ -37,6 +37,7 @@ def _show_trace(report: TraceReport) -> None:
     from personascope.analysis.effects import growth
     from personascope.analysis.frames import answer_rows
     from personascope.analysis.onset import onset
+    from personascope.drawables import by_target
     from personascope.results import unasked_verdicts
 
     assert report.effects is not None  # a trace report has both
@@ -44,7 +45,8 @@ def _show_trace(report: TraceReport) -> None:
     terminal.show_effects(report.effects, report.result)
     terminal.show_controls(report.effects)
     answers = answer_rows(report.result.outcomes)
-    terminal.show_growth(growth(answers))
-    terminal.show_onsets(onset(answers))
+    grown = growth(answers)
+    terminal.show_growth(grown.assign(trait=by_target(grown.rename(columns={"trait": "curve"}))["curve"]))
+    terminal.show_onsets(by_target(onset(answers)))
     if unasked := unasked_verdicts(report.result):
         terminal.err.print(f"{unasked} verdicts could not be had and count as unscored: run again to ask for them")

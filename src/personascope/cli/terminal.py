@@ -160,12 +160,13 @@ def show_effects(effects: pd.DataFrame, result: StudyResult) -> None:
         table.add_column(name, no_wrap=True)
     for name in ("plain to steered", "effect, 95 % interval", "p", "coh."):
         table.add_column(name, justify="right", no_wrap=True)
-    trait = ""
+    before = ""
     for row in effects[effects["chosen"] & (effects["direction"] == "extracted")].itertuples():
-        if trait and row.trait != trait:
+        trait = f"{row.trait} on {row.target}" if row.target else str(row.trait)
+        if before and trait != before:
             table.add_section()
-        trait = str(row.trait)
-        table.add_row(*_effect_cells(row))
+        before = trait
+        table.add_row(trait, *_effect_cells(row)[1:])
     out.print(table)
 
 

@@ -33,6 +33,12 @@ class Several:
     judge: str = ""
     limit: int | None = None
 
+    @property
+    def lineage(self) -> str:
+        """The lineage of all parts, if it is one."""
+        named = {getattr(part.study, "lineage", "") for part in self.parts()}
+        return named.pop() if len(named) == 1 else ""
+
     def parts(self) -> list[Chosen]:
         """The studies, read.
 
