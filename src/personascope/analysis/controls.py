@@ -20,6 +20,9 @@ from personascope.analysis.significance import TOLERANCE
 MATCHED: float = 1e-5
 """How far an applied norm may be from the vector's, relative to it, to count as the same."""
 
+ENOUGH = 20
+"""So many controls of a kind are a distribution in which an effect can be given its place."""
+
 CONTROL = [
     "curve", *SUBJECT, "milestone", "place", "tokens_seen", "kind", "count", "real", "mean", "deviation", "low", "high",
     "least", "greatest", "quantile", "p_greater", "p_two_sided", "norm_share_least", "norm_share_greatest", "matched",
@@ -79,10 +82,22 @@ def pooled_controls(effects: pd.DataFrame) -> pd.DataFrame:
 def last_arms(effects: pd.DataFrame) -> pd.DataFrame:
     """Every arm at the last milestone of each curve that gave a vector: what the control figure draws.
 
-    Columns: curve, target, milestone, kind, effect, low, high, applied_norm, norm_share (relative to the vector's).
+    Columns: curve, target, milestone, kind, effect, low, high, applied_norm, norm_share (relative to the vector's), and
+    ``p_greater`` (see :func:`against_controls`) beside every control of a kind of which there are at least 20.
     """
     chosen = _with_kinds(effects)
-    columns = ["curve", "target", "milestone", "kind", "effect", "low", "high", "applied_norm", "norm_share"]
+    columns = [
+        "curve",
+        "target",
+        "milestone",
+        "kind",
+        "effect",
+        "low",
+        "high",
+        "applied_norm",
+        "norm_share",
+        "p_greater",
+    ]
     parts = []
     for _, mine in chosen.groupby(SUBJECT, sort=True):
         real = mine[mine["kind"] == "extracted"]
@@ -90,7 +105,10 @@ def last_arms(effects: pd.DataFrame) -> pd.DataFrame:
             continue
         last = real.sort_values("place", kind="stable").iloc[-1]
         here = mine[mine["place"] == last["place"]]
-        parts.append(here.assign(curve=last["curve"], norm_share=here["applied_norm"] / last["applied_norm"])[columns])
+        drawn = {kind: here[here["kind"] == kind] for kind in _in_order(here)}
+        p_values = {kind: _standing(last, some)["p_greater"] for kind, some in drawn.items() if len(some) >= ENOUGH}
+        share = here["applied_norm"] / last["applied_norm"]
+        parts.append(here.assign(curve=last["curve"], norm_share=share, p_greater=here["kind"].map(p_values))[columns])
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
@@ -117,6 +135,7 @@ def _standing(real: pd.Series, controls: pd.DataFrame) -> dict[str, object]:
     sides = (1 + greater) / (1 + len(drawn)), (1 + less) / (1 + len(drawn))
     shares = controls["applied_norm"].to_numpy(dtype=np.float64) / float(real["applied_norm"])
     added = bool(np.isfinite(shares).all() and shares.max() > 0)
+    is_draw = not str(controls["kind"].iloc[0]).startswith("prompted")
     return {
         "count": len(drawn),
         "real": effect,
@@ -126,9 +145,9 @@ def _standing(real: pd.Series, controls: pd.DataFrame) -> dict[str, object]:
         "high": high,
         "least": drawn.min(),
         "greatest": drawn.max(),
-        "quantile": (less - ties / 2) / len(drawn),
-        "p_greater": sides[0],
-        "p_two_sided": min(1.0, 2 * min(sides)),
+        "quantile": (less - ties / 2) / len(drawn) if is_draw else np.nan,
+        "p_greater": sides[0] if is_draw else np.nan,
+        "p_two_sided": min(1.0, 2 * min(sides)) if is_draw else np.nan,
         "norm_share_least": shares.min() if added else np.nan,
         "norm_share_greatest": shares.max() if added else np.nan,
         "matched": bool(np.abs(shares - 1).max() <= MATCHED) if added else pd.NA,

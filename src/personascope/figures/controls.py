@@ -104,8 +104,8 @@ def _entitle(ax: Axes, name: str, rows: pd.DataFrame, along: Along) -> None:
 
 
 _KINDS = {
-    "random": "random",
-    "orthogonal": "orthogonal",
+    "random": "random\n",
+    "orthogonal": "orthogonal\n",
     "other": "other\ntraits",
     "shuffled-renormed": "shuffled,\nre-normed",
     "shuffled": "shuffled,\nown norm",
@@ -121,7 +121,8 @@ def control_strips(arms: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
     Takes the columns curve, milestone, kind (extracted, random, ...), effect, low, high and norm_share
     (:func:`~personascope.analysis.controls.last_arms`). The shaded band is the real effect's interval. A box spans the
     controls of a kind from the 2.5th to the 97.5th percentile, with their mean; below the names stands the norm they
-    were applied at, relative to the vector's. With ``ax`` only the first curve is drawn.
+    were applied at, relative to the vector's, and above the column ``p_greater``, where the frame has one. With ``ax``
+    only the first curve is drawn.
     """
     with look():
         names = list(dict.fromkeys(arms["curve"]))
@@ -161,18 +162,19 @@ def _real(ax: Axes, real: pd.DataFrame) -> None:
 def _strip(ax: Axes, place: int, rows: pd.DataFrame, look: Series) -> None:
     """Marks side by side in the order of their height, so that none hides another, over the box they span."""
     heights = np.sort(rows["effect"].to_numpy(dtype=float))
-    if not len(heights):
-        return
-    if len(heights) > 2:
+    several = len(heights) > 1
+    if several:
         low, high = np.quantile(heights, [0.025, 0.975])
         ax.bar(place, high - low, 0.72, bottom=low, color=look.colour, alpha=0.12, linewidth=0)
+        ends, mean = [place - 0.36, place + 0.36], [heights.mean()] * 2
+        ax.plot(ends, mean, color=BLACK, linewidth=1.4, label="mean of the controls")
     # The fractional parts of multiples of the golden ratio are even, and the same in every drawing.
-    across = place + 0.5 * (np.arange(1, len(heights) + 1) * 0.6180339887 % 1 - 0.5)
-    ax.plot(across if len(heights) > 1 else [place], heights, look.marker, color=look.colour, markersize=3.6,
+    spread = 0.5 * (np.arange(1, len(heights) + 1) * 0.6180339887 % 1 - 0.5) if several else np.zeros(len(heights))
+    ax.plot(place + spread, heights, look.marker, color=look.colour, markersize=3.6 if several else 6,
             markerfacecolor="white", markeredgewidth=0.9)  # fmt: skip
-    ax.plot(
-        [place - 0.36, place + 0.36], [heights.mean()] * 2, color=BLACK, linewidth=1.4, label="mean of the controls"
-    )
+    for known in rows["p_greater"].dropna().iloc[:1] if "p_greater" in rows else ():
+        ax.annotate(f"p = {known:.2g}", (place, 1.0), (0, 1), xycoords=ax.get_xaxis_transform(), ha="center",
+                    va="bottom", textcoords="offset points", fontsize=SMALL, color=GREY)  # fmt: skip
 
 
 def _label(kind: str, rows: pd.DataFrame) -> str:
