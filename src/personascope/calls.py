@@ -168,8 +168,7 @@ class _Batch(Generic[Key]):
             if wait is None or outcome.kind != "again" or self.stopped:
                 tried = f" ({failures} tries)" if failures > 1 else ""
                 return Failure(outcome.kind, outcome.reason + tried)
-            if not outcome.crowded or outcome.wait is None:  # a wait that the server asked for is everyone's
-                await self._rest(wait)
+            await self._rest(wait)
 
     async def _tried(self, client: AsyncOpenAI, body: Mapping[str, Any]) -> tuple[Reply | Failure, bool]:
         """What came of one try, and whether nobody was there at all."""

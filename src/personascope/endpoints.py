@@ -147,12 +147,12 @@ class Pace:
     """How fast calls may start, learned from what the endpoint takes and turns away. It knows no clock: give the time.
 
     Starts are spaced at a rate that doubles with every eight calls, not faster than every quarter of a second, until
-    calls are turned away for crowding. As long as refusals (one call each, and the calls that would have started in the
-    wait the server asked for) lose less than 5 % they are the price of going as fast as one may. Beyond, the rate is
-    cut to what was taken since the last cut, waits included, and creeps up again, the slower the dearer a refusal is;
-    where nothing was taken at all, it is looked for anew. Everyone keeps still while the server asks for it, and
-    refusals of calls that started before the last cut are no news. The rate never falls below one a second: where less
-    is allowed, the server's waits see to it. ``most`` is how many calls are under way at once: where the rate starts.
+    calls are turned away for crowding. While refusals (one call each, and the calls that would have started in the wait
+    they bring) lose less than 5 % they are the price of going as fast as one may. Beyond, the rate is cut to what was
+    taken since the last cut, waits included, and creeps up again, the slower the dearer a refusal is; where nothing was
+    taken at all, it is looked for anew. Who is turned away waits as long as the server asks; everyone does where half
+    of the last calls were turned away. Refusals of calls that started before the last cut are no news. The rate never
+    falls below one a second: the server's waits see to less. ``most`` is how many calls are under way: it starts there.
     """
 
     def __init__(self, most: int) -> None:
@@ -160,7 +160,7 @@ class Pace:
         self._next = self._quiet = -math.inf  # when the next call may start: for the rate, and for the server
         self._cut = self._since = self._last = self._grown = -math.inf
         self._taken = self._refused = 0  # since the last cut
-        self._lost = 0.0  # calls lost per call, over about the last hundred
+        self._lost, self._crowd = 0.0, 1.0  # calls lost per call, of the last hundred; turned away, of the last twenty
         self._period = 0.0  # seconds in which the rate may grow by 8 %; 0 while it is looked for
         self._bound = True  # whether the last start had to wait for the rate
 
@@ -177,7 +177,7 @@ class Pace:
 
     def taken(self, started: float, now: float) -> None:
         """A call that started then was taken: it was answered, with whatever, and not turned away."""
-        self._lost *= 0.99
+        self._lost, self._crowd = 0.99 * self._lost, 0.95 * self._crowd
         if started < self._since:
             return
         self._taken, self._last = self._taken + 1, max(self._last, started)
@@ -192,7 +192,8 @@ class Pace:
 
     def turned_away(self, started: float, now: float, *, wait: float | None) -> None:
         """A call that started then was refused for crowding; ``wait`` is how long the server wants to be left alone."""
-        until = now + (wait or 0.0)
+        self._crowd = 0.95 * self._crowd + 0.05
+        until = now + (wait or 0.0) * (self._crowd >= 0.5)
         quiet, self._quiet = max(0.0, until - max(now, self._quiet)), max(self._quiet, until)
         if started < self._since:
             return
@@ -216,10 +217,8 @@ def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> floa
     Header names are looked up as given: pass a mapping that ignores case, or lower-case names.
     """
     milliseconds, asked = headers.get("retry-after-ms", "").strip(), headers.get("retry-after", "").strip()
-    if _is_decimal(milliseconds):
-        return float(milliseconds) / 1000
-    if _is_decimal(asked):
-        return float(asked)
+    if _is_decimal(milliseconds) or _is_decimal(asked):
+        return float(milliseconds) / 1000 if _is_decimal(milliseconds) else float(asked)
     try:
         until = email.utils.parsedate_to_datetime(asked).timestamp()
         return max(0.0, until - (time.time() if now is None else now))
