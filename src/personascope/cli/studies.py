@@ -75,6 +75,11 @@ def trace(
     target: Annotated[str, typer.Option(help="Steer this post-trained target of the lineage instead.")] = "",
     random: Annotated[int, typer.Option(min=0, help="Random directions of the same norm.")] = 2,
     shuffled: Annotated[int, typer.Option(min=0, help="Label-shuffled vectors.")] = 2,
+    orthogonal: Annotated[int, typer.Option(min=0, help="Random directions with no part along the vector.")] = 0,
+    renormed: Annotated[int, typer.Option(min=0, help="Label-shuffled vectors at the vector's norm.")] = 0,
+    other_traits: Annotated[bool, typer.Option("--other-traits", help="The other traits' vectors, too.")] = False,
+    prompted: Annotated[bool, typer.Option("--prompted", help="The traits' instructions alone, too.")] = False,
+    permutations: Annotated[int, typer.Option(min=0, help="Label shuffles at the last milestone with a vector.")] = 0,
     judge: JudgeName = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -107,7 +112,15 @@ def trace(
         ],
         "extraction": asdict(sampling_for(lineage, draws=4, max_tokens=None, temperature=None, seed=0)),
         "evaluation": asdict(sampling_for(lineage, draws=3, max_tokens=None, temperature=None, seed=0)),
-        "controls": {"random": random, "shuffled": shuffled},
+        "controls": {
+            "random": random,
+            "shuffled": shuffled,
+            "orthogonal": orthogonal,
+            "renormed": renormed,
+            "other_traits": other_traits,
+            "prompted": prompted,
+            "permutations": permutations,
+        },
     }
     chosen = study_in(table, source="personascope trace")
     _run(chosen, out, Asking(device, dtype, ledger_of(budget, price)), as_json=as_json)
