@@ -63,10 +63,35 @@ def save_pt(vector: PersonaVector, path: str | Path) -> None:
     torch.save(torch.from_numpy(vector.directions.copy()), path)
 
 
+def load_tensors(path: str | Path) -> dict[str, np.ndarray]:
+    """The tensors of a file that holds them by name, as float32, with nothing executed.
+
+    Raises:
+        VectorError: if the file is missing or damaged, would execute code, or holds no tensor by name.
+    """
+    held = _held_in(path)
+    tensors = {str(name): value for name, value in held.items()} if isinstance(held, dict) else {}
+    found = {name: value for name, value in tensors.items() if isinstance(value, torch.Tensor)}
+    if not found:
+        raise VectorError(f"{path} holds a {type(held).__name__} and no tensors by name: give the weights of one SAE")
+    return {name: value.detach().to(torch.float32).numpy() for name, value in found.items()}
+
+
 def _tensor_in(path: str | Path) -> torch.Tensor:
     """The one tensor a file holds, with nothing executed."""
+    held = _held_in(path)
+    if not isinstance(held, torch.Tensor):
+        raise VectorError(
+            f"{path} holds a {type(held).__name__}, not a bare tensor [layers + 1, hidden]: "
+            "take the tensor out and save it alone"
+        )
+    return held
+
+
+def _held_in(path: str | Path) -> Any:
+    """What a file holds, with nothing executed."""
     try:
-        held: Any = torch.load(path, map_location="cpu", weights_only=True)
+        held = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise VectorError(f"{path}: no such file; check the path") from None
     except pickle.UnpicklingError as problem:
@@ -77,11 +102,6 @@ def _tensor_in(path: str | Path) -> torch.Tensor:
     except Exception as problem:  # torch's unpickler raises KeyError, EOFError, RuntimeError, ... for damaged files
         said = str(problem).partition("\n")[0].partition(". ")[0] or type(problem).__name__
         raise VectorError(f"{path} is not a readable tensor file ({said}): download or save it again") from None
-    if not isinstance(held, torch.Tensor):
-        raise VectorError(
-            f"{path} holds a {type(held).__name__}, not a bare tensor [layers + 1, hidden]: "
-            "take the tensor out and save it alone"
-        )
     return held
 
 
