@@ -28,7 +28,7 @@ from personascope.samples import Message
 Type = Literal["proj", "prompt_last_proj", "cos_sim", "proj_diff", "proj_diff_prompt"]
 TYPES: Final[tuple[str, ...]] = get_args(Type)
 _NAME: Final = re.compile(
-    rf"(?P<rest>.+)_(?P<kind>{'|'.join(sorted(TYPES, key=len, reverse=True))})_layer(?P<layer>\d+)"
+    rf"(?P<rest>.+?)_(?P<kind>{'|'.join(sorted(TYPES, key=len, reverse=True))})_layer(?P<layer>\d+)"
 )
 
 
