@@ -90,7 +90,9 @@ def run_in(
         if isinstance(outcome, Absence) and outcome.kind == "no checkpoint":
             opened[name_of(outcome.milestone.checkpoint)] = outcome.reason
     engines = {name: facts_of(engine) for name, engine in opened.items()}
-    kept = Finished(study, study.cut(lineage), tuple(traits), engines)
+    # A milestone that is steered and not traced is needed to run it again.
+    whole = any(each.label in study.steered for each in lineage)
+    kept = Finished(study, lineage if whole else study.cut(lineage), tuple(traits), engines)
     store.keep_study(study.name, json.loads(json.dumps(asdict(kept), default=str)))
     return result
 

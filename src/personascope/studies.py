@@ -202,8 +202,8 @@ def run_study(
     The choice is made at the last milestone that can be had, and the lineage is walked from its end, so that no
     checkpoint is loaded twice; the order of milestones changes no answer.
     """
-    lineage = study.cut(lineage)
-    targets = [None if each == ITSELF else lineage.target(each) for each in study.steered]
+    whole, lineage = lineage, study.cut(lineage)
+    targets = [None if each == ITSELF else _target(whole, each) for each in study.steered]
     subjects = [
         Subject(extract, each.points, evaluate) for each, (extract, evaluate) in zip(study.traits, traits, strict=True)
     ]
@@ -225,6 +225,12 @@ def run_study(
     )
     order = [milestone.label for milestone in lineage]
     return StudyResult(study, tuple(sorted(outcomes, key=lambda each: order.index(each.milestone.label))), selections)
+
+
+def _target(lineage: Lineage, label: str) -> Milestone:
+    """A model to steer: one of the lineage's targets, or any of its milestones."""
+    known = [each.label for each in lineage]
+    return lineage.only((label,)).milestones[0] if label in known else lineage.target(label)
 
 
 def _decided(

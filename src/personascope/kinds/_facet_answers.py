@@ -14,6 +14,7 @@ from personascope.annotating import facet_agreement
 from personascope.extract import instructed_arms, plain_arm
 from personascope.facet_answers import load_labels
 from personascope.facets import FacetSet
+from personascope.judges import Judge
 from personascope.kinds._asked import UNSTEERED, Tracing
 from personascope.lineages import Milestone
 from personascope.records import Answer
@@ -50,7 +51,7 @@ def labels_of(study: FacetsStudy, chosen: FacetSet, evaluate: Trait) -> tuple[in
 
 
 def agreements(
-    study: FacetsStudy, subjects: Subjects, last: Milestone | None, tracing: Tracing
+    study: FacetsStudy, subjects: Subjects, last: Milestone | None, tracing: Tracing, annotator: Judge
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """How well the judge finds the labels that were given, set by set, and the annotations of those answers.
 
@@ -67,7 +68,7 @@ def agreements(
             if last is not None:
                 given["description"] = _described(chosen, evaluate, study, last, tracing)
         for whose, labelled in given.items():
-            table, found = facet_agreement(labelled, chosen, judge=tracing.judge)
+            table, found = facet_agreement(labelled, chosen, judge=annotator)
             guess = 1 / len(chosen.names) if chosen.exclusive else np.nan
             tables.append(table.assign(facet_set=chosen.name, labels=whose, guess=guess))
             flags = {f"labelled_{name}": labelled[name].to_numpy() for name in chosen.names}

@@ -34,15 +34,16 @@ class FacetsStudy(Asked):
 
     ``answers`` are those to the extraction questions under the instructions for the trait, or plain ones to the
     evaluation questions. Those that reach the ``bar`` on trait and coherence are annotated, at most ``per_question`` of
-    each question and milestone. ``labels`` names, by set, a file of answers that people labelled. On the lab
-    ``planted`` texts of each facet are written by the grammar, and characters of each facet described to the last
-    checkpoint that can be had.
+    each question and milestone, by the ``annotator`` if it is another judge. ``labels`` names, by set, a file of
+    answers that people labelled. On the lab ``planted`` texts of each facet are written by the grammar, and characters
+    of each facet described to the last checkpoint that can be had.
     """
 
     kind: Literal["facets"]
     sets: tuple[str, ...]
     answers: Literal["instructed", "plain"] = "instructed"
     per_question: int = 5
+    annotator: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     planted: int = 0
 
@@ -98,6 +99,7 @@ def run(study: FacetsStudy, place: Workplace) -> Report:
     from personascope.kinds._facet_answers import agreements, answered
 
     tracing, writing = Tracing(study, place), Writing(place)
+    annotator = place.open_judge(study.annotator) if study.annotator else tracing.judge
     subjects, rows, absent = study.subjects(), [], list[str]()
     last: Milestone | None = None
     for order, milestone in reversed(list(enumerate(tracing.lineage))):
@@ -113,13 +115,13 @@ def run(study: FacetsStudy, place: Workplace) -> Report:
     for chosen, _, _ in subjects:
         mine = answers[answers["facet_set"] == chosen.name]
         found = annotate(
-            mine, chosen, judge=tracing.judge, by=[GROUP], bar=study.bar, per_question=study.per_question,
+            mine, chosen, judge=annotator, by=[GROUP], bar=study.bar, per_question=study.per_question,
             seed=study.seed,
         )  # fmt: skip
         annotations.append(found.drop(columns=list(chosen.names)).assign(facets=_named(found, chosen)))
         rates.append(facet_curves(found, chosen))
     curves = pd.concat(rates, ignore_index=True)
-    agreed, labelled = agreements(study, subjects, last, tracing)
+    agreed, labelled = agreements(study, subjects, last, tracing, annotator)
     writing.frame("facets.csv", pd.concat(annotations, ignore_index=True))
     writing.frame("rates.csv", curves)
     writing.figure("facets", draw(curves[curves["over"] != COMMON]))
