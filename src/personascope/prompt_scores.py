@@ -72,7 +72,7 @@ def count_prompts(path: Path) -> int:
     return sum(1 for _ in read_prompts(path))
 
 
-def score_prompts(scoring: Scoring, journal: Path, *, done: Callable[[int, bool], None]) -> None:
+def score_prompts(scoring: Scoring, journal: Path, *, done: Callable[[int, bool], None], chunk: int = CHUNK) -> None:
     """Reads every prompt that the journal lacks and adds it, a chunk at a time; ``done`` is told how many, if anew.
 
     A journal of another question (another file, model or vector) is begun again. A prompt that cannot be read, because
@@ -85,7 +85,7 @@ def score_prompts(scoring: Scoring, journal: Path, *, done: Callable[[int, bool]
     done(known, False)
     with journal.open("a", encoding="utf-8", newline="") as file:
         left = islice(read_prompts(scoring.prompts), known, None)
-        while some := list(islice(left, CHUNK)):
+        while some := list(islice(left, chunk)):
             rows = _read(scoring, some)
             if not known and all(row["problem"] for row in rows):
                 raise EngineError(rows[0]["problem"])
@@ -109,14 +109,15 @@ def projections_of(journal: Path, vectors: int) -> np.ndarray:
 
 def write_scores(
     journal: Path, path: Path, watched: Sequence[Watched], thresholds: Mapping[str, Threshold]
-) -> dict[str, int]:
+) -> tuple[dict[str, int], int]:
     """Writes the scored file (.jsonl, .csv or .parquet), one row per prompt, vector and position, columns ``COLUMNS``.
 
-    Gives back how many prompts each vector flags.
+    Gives back how many prompts each vector flags, and how many prompts could not be read.
     """
-    flagged = dict.fromkeys(thresholds, 0)
+    flagged, unread = dict.fromkeys(thresholds, 0), 0
     with RowWriter(path) as writer:
         for row in scored(journal):
+            unread += bool(row["problem"])
             for place, each in enumerate(watched):
                 limit = thresholds.get(each.name)
                 for position, values in (("last_prompt", row["projections"]), ("response", row["spoken"])):
@@ -129,7 +130,7 @@ def write_scores(
                     known = (row["id"], each.name, each.layer, position, value if math.isfinite(value) else None)
                     told = (limit.projection, over) if judged and limit is not None else (None, None)
                     writer.write(dict(zip(COLUMNS, (*known, *told, row["problem"] or None), strict=True)))
-    return flagged
+    return flagged, unread
 
 
 def highest(scoring: Scoring, journal: Path, count: int) -> list[tuple[AskedPrompt, Response]]:

@@ -106,7 +106,7 @@ def _finish(
     # The page may fail (it loads a tokenizer), so it comes first: the journal is there until all is written.
     if page is not None:
         _write_page(scoring, journal, page, known)
-    flagged = write_scores(journal, path, scoring.watched, known)
+    flagged, unread = write_scores(journal, path, scoring.watched, known)
     if made is not None:
         save_thresholds(list(known.values()), made)
     journal.unlink()
@@ -114,9 +114,12 @@ def _finish(
     rows = [_summary(each, along[:, place], known.get(each.name), flagged.get(each.name, 0))
             for place, each in enumerate(scoring.watched)]  # fmt: skip
     if as_json:
-        terminal.print_json({"files": files, "prompts": len(along), "vectors": rows})
+        terminal.print_json({"files": files, "prompts": len(along), "unread": unread, "vectors": rows})
         return
     table = [tuple(_cell(value) for value in row.values()) for row in rows]
+    if unread:
+        told = f"{unread} prompts could not be read: 'problem' in {path} says why"
+        terminal.err.print(told, highlight=False, soft_wrap=True)
     terminal.show_rows(f"last-prompt-token projections of {len(along):,} prompts", tuple(rows[0]), table)
     terminal.out.print("wrote " + ", ".join(map(str, files)), highlight=False, soft_wrap=True)
 

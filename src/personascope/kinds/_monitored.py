@@ -53,9 +53,9 @@ def shown(tables: Tables, seen: Sequence[Seen]) -> tuple[Table, ...]:
     columns = ("trait", "series", "seed", "r (95 %)", "random", "p", "within (95 %)", "of", "most")
     rows = [
         (
-            str(row.trait), str(row.series), str(row.seed), f"{row.pearson:.2f} ({row.low:.2f} to {row.high:.2f})",
+            str(row.trait), str(row.series), str(row.seed), f"{row.pearson:.2f} ({row.low:.2f}, {row.high:.2f})",
             f"{row.random_95:.2f}", f"{row.p_random:.2g}",
-            f"{row.within:+.2f} ({row.within_low:+.2f} to {row.within_high:+.2f})",
+            f"{row.within:+.2f} ({row.within_low:+.2f}, {row.within_high:+.2f})",
             f"{row.within_conditions}/{row.conditions}", f"{row.ceiling:.2f}/{row.within_ceiling:.2f}",
         )
         for row in own.itertuples()
