@@ -57,8 +57,8 @@ def norms(
     from personascope.remembering import RememberingEngine
     from personascope.store import Store
 
-    path = outputs.check_file(out if out.suffix else out.with_suffix(".csv"))
-    beside = outputs.check_file(path.with_suffix(".json"))
+    path = outputs.check_file(out)
+    beside = outputs.check_file(path.with_name(f"{path.stem}.json"))
     along = open_lineage(lineage)
     along = along.only(tuple(milestone)) if milestone else along
     chosen = [load_chosen(trait, lineage, form, limit) for trait in traits]
