@@ -24,7 +24,7 @@ from personascope.engines.reading import Spoken
 from personascope.engines.transformers import TransformersEngine
 from personascope.engines.vllm_check import prove
 from personascope.engines.vllm_loading import LONGEST, check_settings, close_llm, open_llm, version_of_vllm
-from personascope.engines.vllm_plan import Asked, acting, in_chunks, salt_of, seed_of
+from personascope.engines.vllm_plan import SEEDS_VERSION, Asked, acting, in_chunks, salt_of, seed_of
 from personascope.engines.vllm_sums import SPANS, Follower, Means, Projections
 from personascope.engines.vllm_worker import TICKET, Told
 from personascope.errors import EngineError
@@ -95,7 +95,7 @@ class VLLMEngine:
     @property
     def identity(self) -> Mapping[str, str]:
         """What beside checkpoint and request can change an answer: the sampler is that of one version of vLLM."""
-        return {**self._words.identity, "engine": "vllm", "sampler": f"vllm {self._version}"}
+        return {**self._words.identity, "engine": "vllm", "sampler": f"vllm {self._version}, seeds {SEEDS_VERSION}"}
 
     @property
     def last_layer(self) -> int:
@@ -257,7 +257,7 @@ class VLLMEngine:
         ]
         prompts = []
         for each, tokens in zip(asked, texts, strict=True):
-            salt = salt_of(self.checkpoint, each.edits, each.prompt)
+            salt = self._salt(each)
             prompts.append({"prompt_token_ids": list(tokens), **({"cache_salt": salt} if salt else {})})
         try:
             with _computing(small=self._small):
@@ -269,25 +269,25 @@ class VLLMEngine:
             raise
         return outputs, told
 
+    def _salt(self, asked: Asked) -> str | None:
+        return salt_of(self.checkpoint, asked.edits, asked.prompt)
+
     def _weights(self) -> Any:
         if self._llm is None:
-            self._llm = open_llm(
-                self.checkpoint,
-                self._config,
-                device=self._device,
-                dtype=self._dtype,
-                positions=self._positions,
-                settings=self._settings,
-            )
-            self._llm.collective_rpc("personascope_plant", args=(self.last_layer, self.hidden_size))
-            parameters = self._llm.collective_rpc("personascope_parameters")[0]
-            self._small = self._device.type == "cpu" and parameters < SMALL
+            self._llm = self._open()
             try:
+                self._llm.collective_rpc("personascope_plant", args=(self.last_layer, self.hidden_size))
+                parameters = self._llm.collective_rpc("personascope_parameters")[0]
+                self._small = self._device.type == "cpu" and parameters < SMALL
                 prove(self)
             except BaseException:
                 self.close()
                 raise
         return self._llm
+
+    def _open(self) -> Any:
+        how = {"device": self._device, "dtype": self._dtype, "positions": self._positions}
+        return open_llm(self.checkpoint, self._config, **how, settings=self._settings)  # type: ignore[arg-type]
 
 
 _PREFILL: Final[Mapping[str, Any]] = {"temperature": 0.0, "max_tokens": 1, "skip_reading_prefix_cache": True}

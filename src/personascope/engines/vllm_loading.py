@@ -11,8 +11,10 @@ import gc
 import importlib.metadata
 import importlib.util
 import inspect
+import logging
 import os
 import warnings
+import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -46,6 +48,7 @@ _ENVIRONMENT: Final = {
     "VLLM_NO_USAGE_STATS": "1",  # nobody is told what is run here
     "VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1",  # one more than the positions: a text as long as they are can be read
 }
+_OPEN: Final[set[int]] = set()
 _USUALLY: Final = {
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # cores are shared, and torch decides how many are used
@@ -105,6 +108,7 @@ def open_llm(
         os.environ.setdefault(name, value)
     with warnings.catch_warnings(), _kept(config):
         warnings.simplefilter("ignore")  # vLLM's and its packages' own
+        logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # that there is none is known
         import vllm
 
         _check_device(device)
@@ -118,7 +122,12 @@ def open_llm(
                 f"{checkpoint.label} cannot be loaded by vLLM ({_reason(problem)}): check the files, "
                 "or use the engine transformers"
             ) from problem
-    check_uncompiled(llm)
+    _holding(llm)
+    try:
+        check_uncompiled(llm)
+    except EngineError:
+        close_llm(llm)
+        raise
     return llm
 
 
@@ -138,12 +147,33 @@ def check_uncompiled(llm: Any) -> None:
 
 
 def close_llm(llm: Any) -> None:
-    """Frees the weights, and what vLLM holds for the whole process."""
-    llm.llm_engine.engine_core.shutdown()
+    """Frees the weights."""
+    llm.llm_engine.engine_core._finalizer()
     del llm
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def _holding(llm: Any) -> None:
+    """Has vLLM let go of what it holds for the whole process with the last model and not with the first.
+
+    Its own shutdown, which also runs when a model is forgotten, takes away what every other one computes with.
+    """
+    client = llm.llm_engine.engine_core
+    client._finalizer.detach()
+    client._finalizer = weakref.finalize(client, _let_go, client.engine_core)
+    _OPEN.add(id(client.engine_core))
+
+
+def _let_go(core: Any) -> None:
+    _OPEN.discard(id(core))
+    if not _OPEN:
+        core.shutdown()
+        return
+    core.model_executor.shutdown()
+    core.scheduler.shutdown()
+    gc.unfreeze()
 
 
 def _check_device(device: torch.device) -> None:

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from jaxtyping import Int
@@ -21,6 +22,9 @@ from personascope.errors import EngineError
 from personascope.identity import key_of
 from personascope.lineages import Checkpoint
 from personascope.records import Request
+
+SEEDS_VERSION: Final = "1"
+"""Part of every response's key, beside vLLM's version: to be raised whenever :func:`seed_of` gives another seed."""
 
 
 @dataclass(frozen=True, eq=False)
