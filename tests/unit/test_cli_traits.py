@@ -262,3 +262,15 @@ def test_a_verb_without_what_it_needs_says_so(run: Run) -> None:
         code, _, err = run(*arguments)
         assert code == 2, arguments
         assert "Missing" in err
+
+
+def test_a_writer_stops_where_its_budget_ends_and_says_what_it_took(run: Run, endpoint: Start, tmp_path: Path) -> None:
+    options = endpoint(in_turn(BAD, as_text(a_draft())))
+    code, _, err = run("new", "cautious", CAUTIOUS, *options, "--budget", "100 tokens")
+    assert code == 1, "the first call alone may take more than that"
+    assert "the budget of 100 tokens is spent" in err
+    assert not (tmp_path / "cautious.toml").exists()
+    code, _, err = run("new", "cautious", CAUTIOUS, *options, "--budget", "100000 tokens")
+    assert code == 0, err
+    assert "local/fake-1 took" in err
+    refused(run("new", "wary", CAUTIOUS, *options, "--budget", "5.00"), "no price of fake-1 at local is noted")

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from personascope.cli import outputs, terminal
-from personascope.cli.options import Device, Dtype, Json, Revision
+from personascope.cli.opening import ledger_of
+from personascope.cli.options import Device, Dtype, Json, MostSpent, Price, Revision
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from personascope.ledger import Ledger
     from personascope.linting.parts import Finding
     from personascope.trait_writing import WrittenTrait
     from personascope.writers import Writer
@@ -48,6 +50,8 @@ def new(
     seed: Annotated[int, typer.Option(min=0, help="Splits the questions; the writer gets it too.")] = 0,
     max_tokens: MaxTokens = None,
     temperature: WriterTemperature = None,
+    budget: MostSpent = None,
+    price: Price = None,
     as_json: Json = False,
 ) -> None:
     """Have a chat model write a trait: five contrasts, 40 questions split in two sets, and a rubric.
@@ -57,8 +61,9 @@ def new(
     from personascope.trait_writing import write_trait
 
     path = _new_file(out or Path(f"{name}.toml"))
-    hand = writer_for(writer, url, (revision, device, dtype), (max_tokens, temperature, seed))
-    _keep(lambda: write_trait(name, description, writer=hand, seed=seed), path, as_json=as_json)
+    ledger = ledger_of(budget, price)
+    hand = writer_for(writer, url, (revision, device, dtype), (max_tokens, temperature, seed), ledger=ledger)
+    _keep(lambda: write_trait(name, description, writer=hand, seed=seed), path, ledger, as_json=as_json)
 
 
 @app.command()
@@ -78,6 +83,8 @@ def transform(
     seed: Annotated[int, typer.Option(min=0, help="The writer's.")] = 0,
     max_tokens: MaxTokens = None,
     temperature: WriterTemperature = None,
+    budget: MostSpent = None,
+    price: Price = None,
     as_json: Json = False,
 ) -> None:
     """Turn a trait of the form assistant into a character, into dialogue or into stories.
@@ -90,10 +97,12 @@ def transform(
     source = load_trait(trait)
     path = _new_file(out or Path(f"{source.name}-{to}.toml"))
     told = _lines(situations) if situations is not None else None
-    hand = writer_for(writer, url, (revision, device, dtype), (max_tokens, temperature, seed))
+    ledger = ledger_of(budget, price)
+    hand = writer_for(writer, url, (revision, device, dtype), (max_tokens, temperature, seed), ledger=ledger)
     _keep(
         lambda: transform_trait(source, to=to, writer=hand, person=person, situations=told),
         path,
+        ledger,
         as_json=as_json,
     )
 
@@ -130,8 +139,10 @@ def writer_for(
     url: str | None,
     where: tuple[str | None, str | None, str | None],
     settings: tuple[int | None, float | None, int],
+    *,
+    ledger: Ledger | None = None,
 ) -> Writer:
-    """The writer a verb was given: behind an endpoint, or a model on this machine."""
+    """The writer a verb was given: behind an endpoint, whose calls a ledger may count, or a model on this machine."""
     from personascope.engines.opening import open_engine
     from personascope.errors import WriterError
     from personascope.writers.opening import open_writer
@@ -140,14 +151,18 @@ def writer_for(
         raise WriterError(f"--revision, --device and --dtype are of a model on this machine, which {name} is not")
     revision, device, dtype = where
     max_tokens, temperature, seed = settings
-    return open_writer(
+    writer = open_writer(
         name,
         url=url,
         max_tokens=max_tokens,
         temperature=temperature,
         seed=seed,
         open_engine=lambda model: open_engine(model, revision=revision, device=device, dtype=dtype),
+        meter=ledger,
     )
+    if ledger is not None:
+        ledger.check(writer)
+    return writer
 
 
 def _new_file(path: Path) -> Path:
@@ -162,18 +177,21 @@ def _new_file(path: Path) -> Path:
     return path
 
 
-def _keep(write: Callable[[], WrittenTrait], path: Path, *, as_json: bool) -> None:
-    """Writes what a writer wrote: the trait, or the drafts of one that was never right."""
+def _keep(write: Callable[[], WrittenTrait], path: Path, ledger: Ledger, *, as_json: bool) -> None:
+    """Writes what a writer wrote: the trait, or the drafts of one that was never right; and says what it took."""
     from personascope.errors import DraftError, TraitError
     from personascope.files import write_new
 
     try:
         written = write()
+        written.save(path)
     except DraftError as problem:
         drafts = free_name(path.with_suffix(".drafts.txt"))
         write_new(drafts, problem.drafts.encode("utf-8", "backslashreplace").decode("utf-8"), error=TraitError)
         raise DraftError(f"{problem}: the drafts are in {drafts}", problem.drafts) from problem
-    written.save(path)
+    finally:
+        if ledger.accounts and (ledger.budget is not None or path.exists()):  # an error is one line
+            terminal.err.print(str(ledger), highlight=False, soft_wrap=True)
     trait, origin = written.trait, written.provenance
     if as_json:
         terminal.print_json({"trait": str(path), "form": trait.form, **vars(origin)})

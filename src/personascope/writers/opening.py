@@ -13,6 +13,7 @@ from personascope.errors import JudgeError, WriterError
 from personascope.writers import Writer
 
 if TYPE_CHECKING:
+    from personascope.calls import Meter
     from personascope.engines import Engine
 
 
@@ -24,11 +25,13 @@ def open_writer(
     temperature: float | None = None,
     seed: int = 0,
     open_engine: Callable[[str], Engine] | None = None,
+    meter: Meter | None = None,
 ) -> Writer:
     """A chat model behind an endpoint, ``"[ENDPOINT:]MODEL"``, or on this machine, ``"engine:MODEL"``.
 
     The endpoint is any that speaks the OpenAI protocol; ``openai`` unless another is named. ``url`` is its base URL, if
-    not the usual one. ``open_engine`` opens a model on this machine. What is not given is as
+    not the usual one. ``open_engine`` opens a model on this machine. ``meter`` counts the calls of an endpoint, and
+    stops them where a budget ends. What is not given is as
     :class:`personascope.writers.openai.Writing` or :data:`personascope.writers.engine.WRITING` has it.
 
     Raises:
@@ -59,4 +62,5 @@ def open_writer(
             endpoint = replace(endpoint, base_url=url.rstrip("/"))
     except JudgeError as problem:  # endpoints speak as judges do
         raise WriterError(str(problem)) from None
-    return OpenAIWriter(model, endpoint=endpoint, writing=Writing(**settings))  # type: ignore[arg-type]
+    writer = OpenAIWriter(model, endpoint=endpoint, writing=Writing(**settings))  # type: ignore[arg-type]
+    return writer if meter is None else writer.metered(meter)
