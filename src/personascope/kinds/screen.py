@@ -76,11 +76,12 @@ def counts(study: ScreenStudy) -> dict[str, int]:
     runs = [1 + seeds * len(each.arms) for each in study.filterings]
     judged = sum(size for each, size in zip(study.filterings, mixed, strict=True) if _judged(each))
     instructed = plain = 0
+    drawn = seeds if study.vectors_seed is None else 1
     for each in study.vectors:
         if not each.file:
             trait = load_trait(each.trait, form=each.form).limited(study.limit)
-            instructed += 2 * len(trait.instructed("positive")) * study.extraction.draws * seeds
-            plain += len(trait.questions("evaluation")) * seeds
+            instructed += 2 * len(trait.instructed("positive")) * study.extraction.draws * drawn
+            plain += len(trait.questions("evaluation")) * drawn
     forms = {each.trait: each.form for each in study.vectors}
     for filtering, many in zip(study.filterings, runs, strict=True):
         trait = load_trait(filtering.trait, form=forms[filtering.trait]).limited(study.limit)

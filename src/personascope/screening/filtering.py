@@ -97,6 +97,7 @@ def filtering_rows(study: ScreenStudy, place: Workplace, engine: Engine, judge: 
         for seed in study.seeds:
             mixed = _mixed(study, filtering, place, engine, judge, seed=seed)
             samples = list(read_samples(mixed.dataset.path))
+            engine.close()  # its room is the training's now; it loads again when it is asked again
             for arm in filtering.arms:
                 kept = mixed.kept(filtering, arm, gauge=study.traits.index(filtering.trait), seed=seed)
                 chosen = _survivors(np.flatnonzero(kept), filtering.survivors, seed)
@@ -177,7 +178,8 @@ def _tuned(study: ScreenStudy, place: Workplace, samples: Sequence[Sample], trai
     key = key_of("finetuning", {"model": study.model, "samples": said, "training": settings})
     folder = place.store.path / "models" / key[:24]
     if not folder.exists():
-        finetune(Finetuning(study.model, ("screened samples",), training=settings), folder, samples=samples)
+        told = Finetuning(study.model, ("screened samples",), training=settings)
+        finetune(told, folder, samples=samples, device=place.device)
     if settings.method == "full":
         return place.open_engine(Checkpoint.at(folder))
     return place.open_engine(Checkpoint.at(study.model, adapter=str(folder)))

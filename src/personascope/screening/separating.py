@@ -64,7 +64,8 @@ def gauges_for(study: ScreenStudy, engine: Engine, judge: Judge | None, *, seed:
     """A gauge for every vector of a study, by trait, with the trait's rubric where there is a judge."""
     found = []
     for each in study.vectors:
-        vector = vector_of(each, study, engine, judge, seed=seed)
+        drawn_by = seed if study.vectors_seed is None else study.vectors_seed
+        vector = vector_of(each, study, engine, judge, seed=drawn_by)
         rubric = load_trait(each.trait, form=each.form).rubric if judge is not None else None
         found.append(Gauge.of(vector, each.layer, name=each.trait, rubric=rubric))
     return tuple(found)

@@ -78,8 +78,8 @@ class Filtering:
 class ScreenStudy:
     """A study of kind ``screen``: vectors of one model, sets to be told apart, and sets to be filtered and trained on.
 
-    ``count`` samples of every set are drawn by each of ``seeds``, which also draw the answers that vectors are made of.
-    ``random`` directions are measured beside the vectors.
+    ``count`` samples of every set are drawn by each of ``seeds``, which also draw the answers that vectors are made of,
+    unless ``vectors_seed`` makes one vector serve them all. ``random`` directions are measured beside the vectors.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -94,6 +94,7 @@ class ScreenStudy:
     filterings: tuple[Filtering, ...] = ()
     count: int | None = None
     seeds: tuple[int, ...] = (0,)
+    vectors_seed: int | None = None
     random: int = 0
     turn: Turn = "first"
     longest: int = 2048
