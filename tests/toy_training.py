@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import toy_models
 import torch
 import transformers
 
+import toy_models
 from personascope.lineages import Checkpoint
 from personascope.training.examples import IGNORED, Example, collated
 from personascope.vectors import PersonaVector

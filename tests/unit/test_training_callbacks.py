@@ -7,10 +7,10 @@ import copy
 import numpy as np
 import pytest
 import torch
-import toy_models
-import toy_training
 import transformers
 
+import toy_models
+import toy_training
 from personascope.engines.opening import open_engine
 from personascope.errors import EngineError, LayerError, StudyError
 from personascope.records import Request, Response

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
-import toy_models
-import toy_training
 from hypothesis import given
 from hypothesis import strategies as st
 
+import toy_models
+import toy_training
 from personascope.edits import Edit
 from personascope.errors import LayerError, StudyError, VectorError
 from personascope.training.applying import guarded
@@ -109,12 +111,8 @@ def test_its_gradients_are_those_of_a_hook_written_by_hand(folder, wrapped, chec
             model.enable_input_require_grads()
     with guarded(model, preventative([vector], layers=[1, 3], strength=2.0)) as fired:
         found = gradients(model, batch)
-    handles = [
-        blocks_of(model)[layer - 1].register_forward_hook(
-            lambda _, __, stream, added=torch.tensor(2.0 * vector.at(layer)): stream + added
-        )
-        for layer in (1, 3)
-    ]
+    added = {blocks_of(model)[layer - 1]: torch.tensor(2.0 * vector.at(layer)) for layer in (1, 3)}
+    handles = [block.register_forward_hook(lambda block, _, stream: stream + added[block]) for block in added]
     naive = gradients(model, batch)
     for handle in handles:
         handle.remove()
@@ -127,9 +125,9 @@ def test_its_gradients_are_those_of_a_hook_written_by_hand(folder, wrapped, chec
 def test_afterwards_the_model_is_bit_for_bit_the_unguarded_one(folder):
     model, batch = toy_training.model(folder), toy_training.batch()
     untouched = toy_training.model(folder)
-    with pytest.raises(RuntimeError, match="on purpose"), guarded(model, ablation([toy_training.vector()], layers=[2])):
+    with contextlib.suppress(RuntimeError), guarded(model, ablation([toy_training.vector()], layers=[2])):
         assert not torch.equal(model(**batch).logits, untouched(**batch).logits)
-        raise RuntimeError("on purpose")
+        raise RuntimeError("even so")
     assert torch.equal(model(**batch).logits, untouched(**batch).logits)
 
 

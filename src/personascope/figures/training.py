@@ -55,8 +55,11 @@ def _by_strength(ax: Axes, ways: pd.DataFrame, tried: list[str]) -> None:
             label=way,
         )
     ax.set(xlabel="strength (absolute; each way has its own unit)", ylabel="trait score after training", ylim=(-2, 102))
-    if any(ways.loc[ways["way"].isin(tried), "strength"].abs() < 0.5):
-        ax.set_xscale("symlog", linthresh=0.5)
+    sizes = sorted(set(ways.loc[ways["way"].isin(tried), "strength"].abs()))
+    if sizes and sizes[0] > 0:
+        ax.set_xscale("log")
+        ax.set_xticks(sizes, [f"{size:g}" for size in sizes])
+        ax.minorticks_off()
 
 
 def _at_choice(ax: Axes, ways: pd.DataFrame, choices: pd.DataFrame) -> None:

@@ -175,11 +175,12 @@ def _table(study: FinetuneStudy, ways: pd.DataFrame, runs: pd.DataFrame, choices
                 _shown(told["perplexity"]),
             )
         )
+    counted = "1 seed" if len(study.seeds) == 1 else f"{len(study.seeds)} seeds"
     columns = (
         "way", "strength", f"{study.trait}, 95 %", "change", "coherence", "largest other", "loss", "right",
         "perplexity",
     )  # fmt: skip
-    return Table(f"{study.name}: after training, {len(study.seeds)} seeds", columns, tuple(rows))
+    return Table(f"{study.name}: after training, {counted}", columns, tuple(rows))
 
 
 def _reasons(chosen: dict[str, tuple[float, str]]) -> Table:
