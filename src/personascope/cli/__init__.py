@@ -24,6 +24,7 @@ from personascope.cli import (
     published,
     sae,
     screen,
+    shift,
     steering,
     stores,
     studies,
@@ -54,6 +55,7 @@ for verb in (
     monitor.monitor,
     screen.screen,
     sae.sae,
+    shift.shift,
 ):
     app.command()(verb)
 app.command("import")(published.import_published)
