@@ -66,7 +66,7 @@ def separation(rows: pd.DataFrame) -> Figure:
             ax.axhline(0.5, color=GREY, linestyle="--", linewidth=1)
             ax.set(xticks=range(len(traits)), xticklabels=traits, ylim=(0.45, 1.02), ylabel="area under\nROC curve")
             ax.grid(visible=False, axis="x")
-        legend_below(figure, axes)
+        legend_below(figure, axes, columns=2)
     return figure
 
 
@@ -99,9 +99,11 @@ def filtering(table: pd.DataFrame) -> Figure:
             hatch = ("", "//", "\\\\", "..", "xx", "++", "--")[number % 7]
             bars = ax.bar(spots, mine["score"], 0.9 * width, color=drawn.colour, alpha=0.75, hatch=hatch, label=arm)
             ax.bar_label(bars, [f"{each:.0f}" for each in mine["contaminated_left"]], fontsize=SMALL, padding=1)
-        ax.set(xticks=range(len(traits)), xticklabels=traits, ylabel="trait score after training", ylim=(0, None))
+        entitle(ax, "above each bar: contaminated samples that were trained on")
+        top = 1.08 * max([1.0, *table["score"].dropna()])
+        ax.set(xticks=range(len(traits)), xticklabels=traits, ylabel="trait score after training", ylim=(0, top))
         ax.grid(visible=False, axis="x")
-        legend_below(figure, [ax])
+        legend_below(figure, [ax], columns=8)
     return figure
 
 

@@ -41,9 +41,11 @@ def run(study: ScreenStudy, place: Workplace) -> Report:
     """Measures how well sets are told apart; then drops, trains and asks."""
     from personascope.analysis.screening import separation_table
     from personascope.figures.screening import filtering, separation
-    from personascope.screening.filtering import filtering_rows, filtering_table
+    from personascope.screening.filtering import filtering_rows, filtering_table, training_of
     from personascope.screening.separating import separation_rows
 
+    for each in study.filterings:
+        training_of(each, study)
     engine = place.open_engine(study.model)
     judge = place.open_judge(study.judge) if study.judge else None
     tables: list[Table] = []
@@ -128,4 +130,4 @@ def _shown(table: pd.DataFrame, digits: int) -> tuple[tuple[str, ...], tuple[tup
         tuple("-" if cell != cell else f"{cell:.{digits}f}" if isinstance(cell, float) else str(cell) for cell in row)
         for row in table.itertuples(index=False)
     )
-    return tuple(map(str, table.columns)), cells
+    return tuple(str(name).replace("_", " ") for name in table.columns), cells

@@ -90,7 +90,7 @@ def filtering_rows(study: ScreenStudy, place: Workplace, engine: Engine, judge: 
     """One row per trait, arm, seed and question, columns ``ROWS``; arm ``"untrained"`` is the model itself."""
     rows: list[tuple[Any, ...]] = []
     for filtering in study.filterings:
-        trained_by = _training_of(filtering, study)
+        trained_by = training_of(filtering, study)
         rows += [
             (filtering.trait, "untrained", -1, 0, 0, 0, 0, *each) for each in _asked(study, filtering, engine, judge)
         ]
@@ -160,8 +160,12 @@ def _survivors(places: np.ndarray, count: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).choice(places, count, replace=False))
 
 
-def _training_of(filtering: Filtering, study: ScreenStudy) -> dict[str, Any]:
-    """The numbers of the fine-tuning, checked before anything is asked."""
+def training_of(filtering: Filtering, study: ScreenStudy) -> dict[str, Any]:
+    """The numbers of a fine-tuning.
+
+    Raises:
+        StudyError: naming the one that is not known, or means nothing.
+    """
     from personascope.training.settings import Training
 
     value_of(filtering.training, Training, source=f"study '{study.name}', filtering.training", error=StudyError)
