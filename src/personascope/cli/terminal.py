@@ -119,7 +119,7 @@ def training() -> Iterator[Callable[[str, int, int, float], None]]:
         yield told
 
 
-def _table(title: str) -> Table:
+def plain_table(title: str) -> Table:
     return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
 
 
@@ -155,14 +155,14 @@ def show_effects(effects: pd.DataFrame, result: StudyResult) -> None:
             f"where {way.where}; {selection.reason}",
             highlight=False,
         )
-    table = _table("steered minus plain, in score points (coh. = coherence of the steered answers)")
+    table = plain_table("steered minus plain, in score points (coh. = coherence of the steered answers)")
     for name in ("trait", "milestone", "pairs"):
         table.add_column(name, no_wrap=True)
     for name in ("plain to steered", "effect, 95 % interval", "p", "coh."):
         table.add_column(name, justify="right", no_wrap=True)
     before = ""
     for row in effects[effects["chosen"] & (effects["direction"] == "extracted")].itertuples():
-        trait = f"{row.trait} on {row.target}" if row.target else str(row.trait)
+        trait = f"{row.trait!s} on {row.target!s}" if row.target else str(row.trait)
         if before and trait != before:
             table.add_section()
         before = trait
@@ -183,59 +183,9 @@ def _effect_cells(row: Any) -> tuple[str, ...]:
     )
 
 
-def show_controls(effects: pd.DataFrame) -> None:
-    """Every kind of arm, averaged over traits and milestones: vectors, their controls and other places in the text."""
-    from personascope.analysis.frames import kinds_of
-
-    shown = effects[effects["effect"].notna()].copy()
-    if shown.empty:
-        return
-    kind = kinds_of(shown["direction"])
-    shown["arm"] = kind.where(shown["chosen"], kind + ", where = " + shown["where"])
-    table = _table("all arms, averaged over the traits and milestones that gave vectors")
-    for name in ("arm", "rows", "effect", "least", "most", "norm", "coh."):
-        table.add_column(name, justify="left" if name == "arm" else "right", no_wrap=True)
-    for arm, rows in shown.groupby("arm", sort=False):
-        effect = rows["effect"]
-        table.add_row(
-            str(arm),
-            str(len(rows)),
-            *(f"{value:+.1f}" for value in (effect.mean(), effect.min(), effect.max())),
-            f"{rows['applied_norm'].mean():.2f}",
-            f"{rows['steered_coherence'].mean():.0f}",
-        )
-    out.print(table)
-
-
-def show_growth(growth: pd.DataFrame) -> None:
-    """How much the effect grew from the first third of the milestones that gave vectors to the last."""
-    if growth.empty:
-        return
-    table = _table("growth: last third minus first third of the milestones that gave vectors")
-    for name in ("trait", "first third", "last third", "growth, 95 % interval", "p (greater)"):
-        table.add_column(name, justify="left" if name == "trait" else "right", no_wrap=True)
-    for row in growth.itertuples():
-        change = f"{row.growth:+.1f}  {row.low:+.1f} to {row.high:+.1f}"
-        table.add_row(str(row.trait), f"{row.first:+.1f}", f"{row.last:+.1f}", change, f"{row.p_greater:.1g}")
-    out.print(table)
-
-
-def show_onsets(onsets: pd.DataFrame) -> None:
-    """From which milestone on each trait shows, with the interval over questions and the rule."""
-    if onsets.empty:
-        return
-    table = _table("onset: the milestone from which on the trait shows at every later one")
-    for name in ("trait", "onset", "95 % interval", "before it", "rule"):
-        table.add_column(name, overflow="fold")
-    for row in onsets.itertuples():
-        ends = " to ".join(str(end) or "none" for end in (row.low_milestone, row.high_milestone))
-        table.add_row(str(row.curve), str(row.milestone) or "none", ends, str(row.last_not_shown), str(row.rule))
-    out.print(table)
-
-
 def show_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A plain table; the texts of models are shown as they are, never as markup."""
-    table = _table(title)
+    """Rows under a title; the texts of models are shown as they are, never as markup."""
+    table = plain_table(title)
     for name in columns:
         table.add_column(name, overflow="fold")
     for row in rows:
