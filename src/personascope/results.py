@@ -59,6 +59,7 @@ def run_in(
     *,
     device: str | None = None,
     dtype: str | None = None,
+    engine: str = "transformers",
     notice: Notice = silent,
     judge: Judge | None = None,
 ) -> StudyResult:
@@ -67,7 +68,7 @@ def run_in(
     ``judge`` is the study's own, opened already (with a budget, for instance).
     """
     lineage, traits = open_lineage(study.lineage), study.load_traits()
-    open_one = partial(open_engine, device=device, dtype=dtype)
+    open_one = partial(open_engine, device=device, dtype=dtype, engine=engine)
     if judge is None:
         judge = RememberingJudge(open_judge(study.judge, open_engine=open_one), store, notice=notice)
     opener = Opener(

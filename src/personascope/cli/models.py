@@ -16,6 +16,7 @@ from personascope.cli.options import (
     Device,
     Draws,
     Dtype,
+    EngineName,
     Form,
     Json,
     JudgeName,
@@ -43,6 +44,7 @@ def extract(
     form: Form = None,
     revision: Revision = None,
     adapter: Adapter = None,
+    on: EngineName = "transformers",
     device: Device = None,
     dtype: Dtype = None,
     judge: JudgeName = None,
@@ -67,7 +69,8 @@ def extract(
     instructed, plain = 2 * len(chosen.instructed("positive")), len(chosen.questions("evaluation"))
     with terminal.progress(draws * (plain + instructed * (1 if no_judge else 3))) as bar:
         scoring = None if no_judge else judge_for(judge, model, store, bar)
-        engine = engine_for(model, store, bar, revision=revision, adapter=adapter, device=device, dtype=dtype)
+        how = {"revision": revision, "adapter": adapter, "device": device, "dtype": dtype}
+        engine = engine_for(model, store, bar, engine=on, **how)
         found = extract_vector(engine, chosen, judge=scoring, method=Method(sampling, sampling))
     if isinstance(found, NoVector):
         terminal.print_json({"vector": None, "trait": found.trait, "counts": vars(found.counts)}) if as_json else (
@@ -95,6 +98,7 @@ def respond(
     form: Form = None,
     revision: Revision = None,
     adapter: Adapter = None,
+    on: EngineName = "transformers",
     device: Device = None,
     dtype: Dtype = None,
     judge: JudgeName = None,
@@ -127,7 +131,8 @@ def respond(
     sampling = sampling_for(model, draws=draws, max_tokens=max_tokens, temperature=temperature, seed=seed)
     with terminal.progress(len(prompts) * draws * (1 if no_judge else 3)) as bar:
         scoring = None if no_judge else judge_for(judge, model, store, bar)
-        engine = engine_for(model, store, bar, revision=revision, adapter=adapter, device=device, dtype=dtype)
+        how = {"revision": revision, "adapter": adapter, "device": device, "dtype": dtype}
+        engine = engine_for(model, store, bar, engine=on, **how)
         answers = answer({"all": Arm(engine, chosen, prompts, sampling)}, judge=scoring)["all"]
     outputs.write_csv(path, [_row(prompts[place // draws], each) for place, each in enumerate(answers)])
     outputs.write_csv(by_question, _rows_by_question(answers))

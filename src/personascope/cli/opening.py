@@ -30,6 +30,7 @@ class Asking:
     device: str | None
     dtype: str | None
     ledger: Ledger
+    engine: str = "transformers"
 
     def settle(self, path: Path) -> None:
         """Keeps what calls took in a file of runs, and says it."""

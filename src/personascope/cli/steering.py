@@ -16,6 +16,7 @@ from personascope.cli.options import (
     Device,
     Draws,
     Dtype,
+    EngineName,
     Json,
     Model,
     Revision,
@@ -62,6 +63,7 @@ def steer(
     ] = None,
     revision: Revision = None,
     adapter: Adapter = None,
+    on: EngineName = "transformers",
     device: Device = None,
     dtype: Dtype = None,
     draws: Draws = 1,
@@ -83,7 +85,8 @@ def steer(
     sampling = sampling_for(model, draws=draws, max_tokens=max_tokens, temperature=temperature, seed=seed)
     asked = [Prompt(text, instruction) for text in prompts]
     with terminal.progress(2 * len(asked) * draws) as bar:
-        engine = engine_for(model, store, bar, revision=revision, adapter=adapter, device=device, dtype=dtype)
+        how = {"revision": revision, "adapter": adapter, "device": device, "dtype": dtype}
+        engine = engine_for(model, store, bar, engine=on, **how)
         questions = _measured_on(engine, loaded, steering, trait)
         bar.expect_more(len(questions) * draws)
         edits = steering.along(loaded, **_measured(engine, questions, sampling))

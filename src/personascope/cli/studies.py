@@ -14,6 +14,7 @@ from personascope.cli.opening import COSTS, Asking, ledger_of, sampling_for
 from personascope.cli.options import (
     Device,
     Dtype,
+    EngineName,
     Form,
     Json,
     JudgeName,
@@ -49,6 +50,7 @@ def run(
     study: Annotated[str, typer.Argument(help="A bundled study of any kind, or a .toml file.")],
     out: Out = Path("run"),
     judge: JudgeName = None,
+    on: EngineName = "transformers",
     device: Device = None,
     dtype: Dtype = None,
     limit: Limit = None,
@@ -60,7 +62,7 @@ def run(
     from personascope.kinds import open_study
 
     chosen = open_study(study).changed(judge=judge, limit=limit)
-    _run(chosen, out, Asking(device, dtype, ledger_of(budget or chosen.budget, price)), as_json=as_json)
+    _run(chosen, out, Asking(device, dtype, ledger_of(budget or chosen.budget, price), on), as_json=as_json)
 
 
 def trace(
@@ -81,6 +83,7 @@ def trace(
     prompted: Annotated[bool, typer.Option("--prompted", help="The traits' instructions alone, too.")] = False,
     permutations: Annotated[int, typer.Option(min=0, help="Label shuffles at the last milestone with a vector.")] = 0,
     judge: JudgeName = None,
+    on: EngineName = "transformers",
     device: Device = None,
     dtype: Dtype = None,
     limit: Limit = None,
@@ -123,7 +126,7 @@ def trace(
         },
     }
     chosen = study_in(table, source="personascope trace")
-    _run(chosen, out, Asking(device, dtype, ledger_of(budget, price)), as_json=as_json)
+    _run(chosen, out, Asking(device, dtype, ledger_of(budget, price), on), as_json=as_json)
 
 
 def plan(
@@ -178,7 +181,8 @@ def _run(chosen: Chosen, out: Path, asking: Asking, *, as_json: bool) -> None:
     made: list[Path] = []
     try:
         with terminal.progress(counted.get("responses", 0) + counted.get("verdicts", 0)) as bar:
-            place = Workplace(out, Store(out / "store"), asking.device, asking.dtype, bar, made.append, asking.ledger)
+            where = (out, Store(out / "store"), asking.device, asking.dtype, bar, made.append, asking.ledger)
+            place = Workplace(*where, engine=asking.engine)
             report = chosen.run(place)
     finally:
         asking.settle(out / "store" / COSTS)

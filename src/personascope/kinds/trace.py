@@ -42,7 +42,15 @@ def run(study: Study, place: Workplace) -> TraceReport:
     from personascope.results import run_in, write_results
 
     judge = place.open_judge(study.judge)
-    result = run_in(place.store, study, device=place.device, dtype=place.dtype, notice=place.notice, judge=judge)
+    result = run_in(
+        place.store,
+        study,
+        device=place.device,
+        dtype=place.dtype,
+        engine=place.engine,
+        notice=place.notice,
+        judge=judge,
+    )
     made: list[Path] = []
 
     def noted(path: Path) -> None:

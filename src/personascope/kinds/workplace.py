@@ -30,7 +30,7 @@ class Workplace:
     """A folder to write in, a store to remember in, and how models are to be computed.
 
     ``made`` is told of every file that was written; ``notice`` of progress. ``ledger`` counts what calls of a judge
-    take, and stops them where a budget ends. ``opened`` notes every engine that was asked for, or why there is none:
+    take, and stops them where a budget ends; ``engine`` is what computes models. ``opened`` notes every engine that was asked for, or why there is none:
     with it a study can be drawn again from the records alone.
     """
 
@@ -42,6 +42,7 @@ class Workplace:
     made: Callable[[Path], None] = lambda path: None
     ledger: Ledger | None = None
     opened: dict[str, Engine | str] = field(default_factory=dict)
+    engine: str = "transformers"
 
     def open_engine(self, checkpoint: Checkpoint | str) -> Engine:
         """The engine of a checkpoint; what the store knows is not asked again."""
@@ -57,7 +58,9 @@ class Workplace:
     def _noted(self, checkpoint: Checkpoint | str) -> Engine:
         name = name_of(checkpoint)
         try:
-            engine = self.opened[name] = open_engine(checkpoint, device=self.device, dtype=self.dtype)
+            engine = self.opened[name] = open_engine(
+                checkpoint, device=self.device, dtype=self.dtype, engine=self.engine
+            )
         except CheckpointError as problem:
             self.opened[name] = str(problem)
             raise
