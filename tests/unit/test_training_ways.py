@@ -144,10 +144,11 @@ def test_the_picture_names_every_way():
     stronger = twice[twice["way"] == "guard"].assign(strength=4.0)
     ways = compare_ways(pd.concat([frame([[20, 40]]), stronger]))
     choices = pd.DataFrame({"way": ["untrained", "guard"], "strength": [math.nan, 2.0]})
-    figure = prevention(ways, choices)
+    runs = run_rows([BASE, *PLAIN, *(measured("guard", 20.0, strength=strength) for strength in (2.0, 4.0))])
+    figure = prevention(ways, choices, runs)
     assert [tick.get_text() for tick in figure.axes[1].get_yticklabels()] == ["untrained", "guard"]
     assert figure.axes[0].get_ylabel() == "trait score after training"
-    assert prevention(ways.iloc[:0], choices.iloc[:0]).axes
+    assert prevention(ways.iloc[:0], choices.iloc[:0], runs.iloc[:0]).axes
 
 
 def test_a_way_is_written_with_what_its_strengths_are_of():

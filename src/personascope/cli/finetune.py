@@ -45,8 +45,11 @@ def finetune(
     if as_json:
         terminal.print_json(found | {"projections": run.projections})
         return
-    rows = [(name.replace("_", " "), _shown(value)) for name, value in found.items() if name != "folder"]
-    rows += [(name, f"{value:+.3f}") for name, value in (run.projections[-1] if run.projections else {}).items()]
+    rows = [
+        (name.replace("_", " "), _shown(value)) for name, value in found.items() if name != "folder" and value == value
+    ]
+    last = run.projections[-1] if run.projections else {}
+    rows += [(name, f"{value:+.3f}") for name, value in last.items() if name != "step"]
     terminal.show_rows(f"trained into {out}", ("", ""), rows)
 
 

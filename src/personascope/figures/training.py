@@ -14,14 +14,18 @@ from matplotlib.figure import Figure
 from personascope.figures.style import BLACK, GREY, blank, entitle, legend_below, look, panels, series
 
 
-def prevention(ways: pd.DataFrame, choices: pd.DataFrame, *, names: tuple[str, str] = ("untrained", "plain")) -> Figure:
-    """Left, the trait score by strength of every way tried at several; right, every way at its chosen strength.
+def prevention(
+    ways: pd.DataFrame, choices: pd.DataFrame, runs: pd.DataFrame, *, names: tuple[str, str] = ("untrained", "plain")
+) -> Figure:
+    """Above, the trait score by strength and at the chosen strength; below, what each strength costs.
 
     ``ways`` has rows of one trait, as :func:`~personascope.analysis.training.compare_ways` gives them; ``choices`` has
-    columns ``way`` and ``strength``. ``names`` are the ways drawn as lines. Whiskers are the frame's intervals.
+    columns ``way`` and ``strength``; ``runs`` is that of :func:`~personascope.analysis.training.run_rows`. ``names``
+    are the ways drawn as lines. Whiskers of scores are the frame's intervals, those of costs reach from the least seed to
+    the greatest.
     """
     with look():
-        figure, axes = panels(2, height=3.4, sharing="none")
+        figure, axes = panels(4, height=2.9, sharing="none")
         if not len(ways):
             for ax in axes:
                 blank(ax)
@@ -29,19 +33,30 @@ def prevention(ways: pd.DataFrame, choices: pd.DataFrame, *, names: tuple[str, s
         counted = ways.groupby("way")["strength"].nunique()
         tried = [way for way in choices["way"] if counted.get(way, 0) > 1]
         _by_strength(axes[0], ways, tried)
+        axes[0].set(ylabel="trait score after training", ylim=(-2, 102))
         _at_choice(axes[1], ways, choices)
+        frames = [ways, ways]
+        for ax, column, label in (
+            (axes[2], "accuracy", "share of right choices"),
+            (axes[3], "perplexity", "perplexity"),
+        ):
+            cost = runs.groupby(["way", "strength"], dropna=False, sort=False)[column].agg(["mean", "min", "max"])
+            frames.append(cost.set_axis(["score", "score_low", "score_high"], axis=1).reset_index())
+            _by_strength(ax, frames[-1], tried)
+            ax.set_ylabel(label)
         for name, colour, line in zip(names, (GREY, BLACK), (":", "--"), strict=True):
-            for ax, vertical in ((axes[0], False), (axes[1], True)):
-                _reference(ax, ways, name, colour=colour, line=line, vertical=vertical)
-        entitle(axes[0], "by strength")
-        entitle(axes[1], "at the chosen strength")
+            for ax, frame in zip(axes, frames, strict=True):
+                _reference(ax, frame, name, colour=colour, line=line, vertical=ax is axes[1])
+        for ax, title in zip(axes, ("by strength", "at the chosen strength", "choices", "held-out texts"), strict=True):
+            entitle(ax, title)
         legend_below(figure, [axes[0]], columns=4)
         return figure
 
 
-def _by_strength(ax: Axes, ways: pd.DataFrame, tried: list[str]) -> None:
+def _by_strength(ax: Axes, values: pd.DataFrame, tried: list[str]) -> None:
+    """A line for every way tried at several strengths, with whiskers from ``score_low`` to ``score_high``."""
     for place, way in enumerate(tried):
-        rows = ways[ways["way"] == way].assign(size=lambda frame: frame["strength"].abs()).sort_values("size")
+        rows = values[values["way"] == way].assign(size=lambda frame: frame["strength"].abs()).sort_values("size")
         look_of, score = series(place), rows["score"].to_numpy()
         whiskers = [score - rows["score_low"], rows["score_high"] - score]
         ax.errorbar(
@@ -54,8 +69,8 @@ def _by_strength(ax: Axes, ways: pd.DataFrame, tried: list[str]) -> None:
             capsize=2,
             label=way,
         )
-    ax.set(xlabel="strength (absolute; each way has its own unit)", ylabel="trait score after training", ylim=(-2, 102))
-    sizes = sorted(set(ways.loc[ways["way"].isin(tried), "strength"].abs()))
+    ax.set_xlabel("strength, each way in its own unit")
+    sizes = sorted(set(values.loc[values["way"].isin(tried), "strength"].abs()))
     if sizes and sizes[0] > 0:
         ax.set_xscale("log")
         ax.set_xticks(sizes, [f"{size:g}" for size in sizes])

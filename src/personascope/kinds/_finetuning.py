@@ -148,7 +148,7 @@ def _written(
         write_text(path, frame.to_csv(index=False))
     trait = next(iter(found[0].answers))[0]
     for path in files[4:]:
-        save(prevention(ways[ways["trait"] == trait], choices), path)
+        save(prevention(ways[ways["trait"] == trait], choices, runs), path)
     for path in files:
         place.made(path)
     return Report((_table(study, ways, runs, choices), _reasons(chosen)), tuple(files))
