@@ -103,7 +103,9 @@ def check_related(base: Engine, tuned: Sequence[Engine], watched: Sequence[Watch
     Raises:
         VectorError: for the first model or vector of another shape.
         LayerError: for a layer that the base does not have.
+        StudyError: if two traits have one name.
     """
+    check_names(watched)
     shape = (base.last_layer, base.hidden_size)
     for engine in tuned:
         if (engine.last_layer, engine.hidden_size) != shape:

@@ -61,6 +61,7 @@ def shift(
     """
     from personascope.applications.shift import check_related
     from personascope.errors import JudgeError, StudyError, nearest
+    from personascope.judges.opening import open_judge
     from personascope.kinds import _shifting
     from personascope.kinds.workplace import Workplace
     from personascope.remembering import RememberingEngine
@@ -76,6 +77,7 @@ def shift(
     engine, models = _opened(base, revision, tuned, device=device, dtype=dtype)
     watched = _watched(vectors, layer, form, limit, engine)
     check_related(engine, [each for _, each in models], watched)
+    open_judge(judge or "lab", meter=asking.ledger)  # what is wrong with it is said before anything is written
     place = Workplace(out, Store(out / "store"), device, dtype, ledger=asking.ledger)
     sampling = sampling_for(base, draws=draws, max_tokens=max_tokens, temperature=temperature, seed=seed)
     questions = sum(len(each.trait.questions("evaluation")) for each in watched)

@@ -126,7 +126,7 @@ def run(study: ShiftStudy, place: Workplace) -> Report:
     from personascope.kinds._shifting import Asking, shifted, write
 
     base, judge = place.open_engine(_base(study)), place.open_judge(study.judge)
-    _check_data(study)
+    _check_models(study, base, place)
     found = [_watched(study, each, engine=base, judge=judge) for each in study.traits]
     watched = [each for each in found if not isinstance(each, str)]
     absent = [each for each in found if isinstance(each, str)]
@@ -156,10 +156,14 @@ def table_of(found: _shifting.Shifted) -> Table:
     return Table("finetuning shift against judged change, over models", columns, tuple(rows))
 
 
-def _check_data(study: ShiftStudy) -> None:
-    """Looks through the data of every model before the first is tuned."""
+def _check_models(study: ShiftStudy, base: Engine, place: Workplace) -> None:
+    """Looks at every model that is there, and at the data of every other, before the first is tuned or asked."""
+    from personascope.applications.shift import check_related
+    from personascope.kinds._shifting import tuned_models
     from personascope.training.naming import samples_named
 
+    there = tuned_models(base.checkpoint, [each.path for each in study.models if each.path])
+    check_related(base, [place.open_engine(each.checkpoint) for each in there], ())
     for each in study.models:
         if each.data:
             samples_named(each.data, limit=1)
