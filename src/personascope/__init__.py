@@ -64,6 +64,7 @@ if TYPE_CHECKING:  # what the names are, for type checkers and editors; a test h
     from personascope.trace import Absence as Absence
     from personascope.trace import Effect as Effect
     from personascope.trace import OperatingPoint as OperatingPoint
+    from personascope.trace import Prompted as Prompted
     from personascope.trace import Subject as Subject
     from personascope.trace import paired_effect as paired_effect
     from personascope.trace import trace as trace
@@ -110,7 +111,7 @@ _PLACES = {
         "shuffled_labels",
     ],
     "personascope.selection": ["Grid", "select_steering"],
-    "personascope.trace": ["Subject", "OperatingPoint", "Effect", "Absence", "trace", "paired_effect"],
+    "personascope.trace": ["Subject", "OperatingPoint", "Effect", "Prompted", "Absence", "trace", "paired_effect"],
     "personascope.studies": ["Study", "load_study", "run_study"],
     "personascope.plans": ["plan_study"],
     "personascope.annotating": ["annotate", "facet_rates", "facet_agreement"],
