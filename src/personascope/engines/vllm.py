@@ -10,11 +10,9 @@ same draw gives another sample here; greedy answers are the same but for ties wi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from personascope.engines import check_edits, loading, rendering
@@ -23,20 +21,22 @@ from personascope.engines.limits import Limits
 from personascope.engines.reading import Spoken
 from personascope.engines.transformers import TransformersEngine
 from personascope.engines.vllm_check import prove
-from personascope.engines.vllm_loading import LONGEST, check_settings, close_llm, open_llm, version_of_vllm
-from personascope.engines.vllm_plan import SEEDS_VERSION, Asked, acting, in_chunks, salt_of, seed_of
+from personascope.engines.vllm_loading import (
+    LONGEST,
+    check_settings,
+    close_llm,
+    on_one_thread,
+    open_llm,
+    version_of_vllm,
+)
+from personascope.engines.vllm_plan import SEEDS_VERSION, Asked, alike, in_chunks, salt_of, whole
+from personascope.engines.vllm_sampling import PREFILL, check_temperature, drawing, said_of
 from personascope.engines.vllm_sums import SPANS, Follower, Means, Projections
 from personascope.engines.vllm_worker import TICKET, Told
 from personascope.errors import EngineError
 from personascope.lineages import Checkpoint
-from personascope.records import Edit, Probe, Readings, Request, Response, Sampling
+from personascope.records import Probe, Readings, Request, Response
 from personascope.traits import Prompt
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-COOLEST: Final = 0.01
-"""The lowest temperature but 0 that vLLM takes: it raises lower ones to this without an error."""
 
 READING_BYTES: Final = 1 << 28
 """Room for the sums of texts that are read together."""
@@ -128,16 +128,16 @@ class VLLMEngine:
         prompts = rendering.encode(self._tokenizer, (request.text for request in requests))
         for request in requests:
             self._limits.check_prompt(prompts[request.text], request.drawn_with.max_tokens)
-            _check_temperature(request.drawn_with)
+            check_temperature(request.drawn_with)
         rows = [(request, prompts[request.text]) for request in requests]
         asked = [Asked(len(prompt), len(prompt), request.edits) for request, prompt in rows]
-        drawn, told = self._run(asked, [prompt for _, prompt in rows], [self._drawing(each) for each in requests])
+        drawn, told = self._run(asked, [prompt for _, prompt in rows], [drawing(each, self._ends) for each in requests])
         if not told.finite:
             raise EngineError(
                 "the model's logits are not finite, so no token can be drawn: lower the strength of the edit, "
                 "or choose dtype float32"
             )
-        said = [self._said(each) for each in drawn]
+        said = [said_of(each, self._ends) for each in drawn]
         texts = rendering.decode(self._tokenizer, [tokens for tokens, _ in said])
         return [
             Response(request, prompt + tokens, len(prompt), text, finish)
@@ -157,7 +157,7 @@ class VLLMEngine:
         # Per text: three sums and a norm at every layer, in float64.
         for some in in_chunks(len(rows), 8 * layers * (3 * self.hidden_size + 1), READING_BYTES):
             chunk = [rows[index] for index in some]
-            asked = _whole(chunk)
+            asked = whole(chunk)
             means = self._followed(chunk, asked, Means(asked, layers, self.hidden_size))
             parts.append(Readings(**{name: means[name] for name in (*SPANS, "norms")}))
         readings = Readings.joined(parts)
@@ -177,7 +177,7 @@ class VLLMEngine:
         """
         check_edits(self, probes)
         rows = self._readable(responses)
-        asked = _whole(rows)
+        asked = whole(rows)
         found: list[np.ndarray] = self._followed(rows, asked, Projections(asked, probes)) if rows else []
         return found
 
@@ -190,8 +190,8 @@ class VLLMEngine:
         rows = self._readable(responses)
         if not rows:
             return []
-        known = {**_PREFILL, "prompt_logprobs": 0}
-        outputs, _ = self._run(_whole(rows), [row.tokens for row in rows], [known] * len(rows))
+        known = {**PREFILL, "prompt_logprobs": 0}
+        outputs, _ = self._run(whole(rows), [row.tokens for row in rows], [known] * len(rows))
         found = []
         for row, output in zip(rows, outputs, strict=True):
             places = range(row.response_start, len(row.tokens))
@@ -214,29 +214,8 @@ class VLLMEngine:
 
     def _followed(self, rows: Sequence[Spoken], asked: Sequence[Asked], follower: Follower) -> Any:
         """What a follower measures of whole texts; what is cached is not read, for it would not be measured."""
-        _, told = self._run(asked, [row.tokens for row in rows], [_PREFILL] * len(rows), follower)
+        _, told = self._run(asked, [row.tokens for row in rows], [PREFILL] * len(rows), follower)
         return told.measured
-
-    def _drawing(self, request: Request) -> dict[str, Any]:
-        sampling = request.drawn_with
-        return {
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "repetition_penalty": sampling.repetition_penalty,
-            "max_tokens": sampling.max_tokens,
-            "seed": seed_of(request),
-            "stop_token_ids": sorted(self._ends),
-        }
-
-    def _said(self, output: Any) -> tuple[tuple[int, ...], Literal["stop", "length"]]:
-        """The tokens of an answer, without the one that ended it."""
-        answer = output.outputs[0]
-        tokens = tuple(int(each) for each in answer.token_ids)
-        if answer.finish_reason == "length":
-            return tokens, "length"
-        if answer.finish_reason == "stop" and tokens and tokens[-1] in self._ends:
-            return tokens[:-1], "stop"
-        raise EngineError(f"vLLM ended an answer for a reason of its own ({answer.finish_reason}): ask it again")
 
     def _run(
         self,
@@ -260,8 +239,8 @@ class VLLMEngine:
             salt = self._salt(each)
             prompts.append({"prompt_token_ids": list(tokens), **({"cache_salt": salt} if salt else {})})
         try:
-            with _computing(small=self._small):
-                llm.collective_rpc("personascope_begin", args=(_alike(asked), follower))
+            with on_one_thread(self._small):
+                llm.collective_rpc("personascope_begin", args=(alike(asked), follower))
                 outputs = llm.generate(prompts, params, use_tqdm=False)
                 told: Told = llm.collective_rpc("personascope_end")[0]
         except BaseException:
@@ -288,41 +267,3 @@ class VLLMEngine:
     def _open(self) -> Any:
         how = {"device": self._device, "dtype": self._dtype, "positions": self._positions}
         return open_llm(self.checkpoint, self._config, **how, settings=self._settings)  # type: ignore[arg-type]
-
-
-_PREFILL: Final[Mapping[str, Any]] = {"temperature": 0.0, "max_tokens": 1, "skip_reading_prefix_cache": True}
-"""A text is computed as a prompt, and what would follow is thrown away."""
-
-
-def _whole(rows: Sequence[Spoken]) -> list[Asked]:
-    return [Asked(len(row.tokens), row.response_start, row.request.edits) for row in rows]
-
-
-def _alike(asked: Sequence[Asked]) -> list[Asked]:
-    """The same, where edits that are equal are one object, so that what they do is laid out once."""
-    known: dict[str, Edit] = {}
-    return [
-        Asked(each.given, each.prompt, tuple(known.setdefault(str(edit.identity), edit) for edit in acting(each.edits)))
-        for each in asked
-    ]
-
-
-def _check_temperature(sampling: Sampling) -> None:
-    if 0 < sampling.temperature < COOLEST:
-        raise EngineError(
-            f"a temperature of {sampling.temperature} was asked for, and vLLM would raise it to {COOLEST}: "
-            "give 0 (greedy) or more, or use the engine transformers"
-        )
-
-
-@contextmanager
-def _computing(*, small: bool) -> Iterator[None]:
-    """A small model on a CPU computes on one thread: see :data:`personascope.engines.computing.SMALL`."""
-    threads = torch.get_num_threads()
-    try:
-        if small:
-            torch.set_num_threads(1)
-        yield
-    finally:
-        if small:
-            torch.set_num_threads(threads)

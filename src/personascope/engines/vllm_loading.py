@@ -155,6 +155,19 @@ def close_llm(llm: Any) -> None:
         torch.cuda.empty_cache()
 
 
+@contextlib.contextmanager
+def on_one_thread(alone: bool, /) -> Iterator[None]:
+    """A small model on a CPU computes on one thread: see :data:`personascope.engines.computing.SMALL`."""
+    threads = torch.get_num_threads()
+    try:
+        if alone:
+            torch.set_num_threads(1)
+        yield
+    finally:
+        if alone:
+            torch.set_num_threads(threads)
+
+
 def _holding(llm: Any) -> None:
     """Has vLLM let go of what it holds for the whole process with the last model and not with the first.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -18,6 +18,7 @@ from jaxtyping import Int
 
 from personascope.edits import Edit
 from personascope.engines.edits import LAST_PROMPT, PROMPT, RESPONSE
+from personascope.engines.reading import Spoken
 from personascope.errors import EngineError
 from personascope.identity import key_of
 from personascope.lineages import Checkpoint
@@ -113,6 +114,20 @@ class Tally:
                 f"vLLM computed {self._counted[short[0]]} of {self._given[short[0]]} tokens where they could be read "
                 f"({len(short)} texts): the model runs compiled or elsewhere; open it with the transformers engine"
             )
+
+
+def whole(rows: Sequence[Spoken]) -> list[Asked]:
+    """Texts that are read: each is given with its response."""
+    return [Asked(len(row.tokens), row.response_start, row.request.edits) for row in rows]
+
+
+def alike(asked: Sequence[Asked]) -> list[Asked]:
+    """The same with the edits that do anything, where equal ones are one object: what they do is laid out once."""
+    known: dict[str, Edit] = {}
+    return [
+        replace(each, edits=tuple(known.setdefault(str(edit.identity), edit) for edit in acting(each.edits)))
+        for each in asked
+    ]
 
 
 def acting(edits: Sequence[Edit]) -> tuple[Edit, ...]:
