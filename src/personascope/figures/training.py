@@ -21,8 +21,8 @@ def prevention(
 
     ``ways`` has rows of one trait, as :func:`~personascope.analysis.training.compare_ways` gives them; ``choices`` has
     columns ``way`` and ``strength``; ``runs`` is that of :func:`~personascope.analysis.training.run_rows`. ``names``
-    are the ways drawn as lines. Whiskers of scores are the frame's intervals, those of costs reach from the least seed to
-    the greatest.
+    are the ways drawn as lines. Whiskers of scores are the frame's intervals, those of costs reach from the least seed
+    to the greatest.
     """
     with look():
         figure, axes = panels(4, height=2.9, sharing="none")
