@@ -131,6 +131,43 @@ class TestPaddedLaws(EngineLaws):
         return padded
 
 
+def paged(checkpoint: Checkpoint) -> TransformersEngine:
+    """An engine whose prompts are shared page by page, as on a GPU."""
+    engine = TransformersEngine(checkpoint)
+    engine._loaded = replace(engine._weights(), paged=True)
+    return engine
+
+
+class TestPagedLaws(EngineLaws):
+    """Every law, where what prompts share is a page."""
+
+    @pytest.fixture(scope="class", params=["Olmo3", "Qwen3"])
+    @classmethod
+    def checkpoint(cls, toy: Any, request: pytest.FixtureRequest) -> Checkpoint:
+        return Checkpoint.at(toy(request.param))
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def open_engine(cls) -> OpenEngine:
+        return paged
+
+
+class TestLargeProductLaws(EngineLaws):
+    """Every law, on a model whose matrices are so large that oneDNN multiplies them."""
+
+    @pytest.fixture(scope="class", params=[{}, {"num_key_value_heads": 2, "attention_bias": True, "seed": 2}])
+    @classmethod
+    def checkpoint(cls, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Checkpoint:
+        folder = tmp_path_factory.mktemp("large")
+        sizes = {"hidden_size": 256, "intermediate_size": 640, "scale": 1.5}
+        return Checkpoint.at(toy_models.build(folder, "Llama", **sizes, **request.param))
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def open_engine(cls) -> OpenEngine:
+        return TransformersEngine
+
+
 @pytest.mark.parametrize("architecture", toy_models.ARCHITECTURES)
 def test_every_supported_architecture_shares_its_prompts(architecture: str, toy: Any) -> None:
     assert TransformersEngine(Checkpoint.at(toy(architecture)))._sharing()

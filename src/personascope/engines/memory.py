@@ -99,11 +99,11 @@ def _cache(config: Any, loaded: Loaded) -> int:
 
 
 def _rows(loaded: Loaded, each: int) -> int:
-    free = torch.cuda.mem_get_info(loaded.device)[0] // 2 if loaded.device.type == "cuda" else _free_on_host() // 4
+    free = torch.cuda.mem_get_info(loaded.device)[0] // 2 if loaded.device.type == "cuda" else free_on_host() // 4
     return max(1, min(MOST_ROWS, int(free // each)))
 
 
-def _free_on_host() -> int:
+def free_on_host() -> int:
     """The bytes of memory nobody uses; 8 GiB where the system does not say."""
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

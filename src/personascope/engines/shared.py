@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from personascope.engines.answering import AnswerAttention, HeardAttention
-from personascope.engines.attention import Attention, PromptAttention, attending
+from personascope.engines.attention import attending
 from personascope.engines.blocks import Touch
 from personascope.engines.decoding import FEWEST_ROWS, Loaded, Row, filled_up
 from personascope.engines.edits import RESPONSE, Shifts
-from personascope.engines.prefixes import Pages, PromptTree
+from personascope.engines.paged import PagedAttention
+from personascope.engines.prefixes import PromptTree
 from personascope.engines.sampling import Sampler
+from personascope.engines.slots import SlotAttention
 from personascope.engines.sums import Sums
 from personascope.engines.uniforms import uniforms_of
 from personascope.records import Request, Sampling
@@ -42,28 +43,30 @@ class _SharedPrompts:
         self._shifts = Shifts(edits, hidden_size=loaded.hidden_size, dtype=loaded.dtype)
         self._tree = PromptTree.of([row.prompt for row in rows], edits)
         self._lengths = np.array([len(row.prompt) for row in rows])
+        self._attention: SlotAttention | PagedAttention
+        if loaded.shares_pages:
+            self._attention = PagedAttention(self._tree, longest=longest, device=loaded.device)
+        else:
+            self._attention = SlotAttention(self._tree, longest=longest)
         self._sums = Sums(loaded, self._tree) if reads else None
 
     def begin(self) -> Float[torch.Tensor, "row token"]:
         """The logits after the prompts."""
-        tree, attention = self._tree, PromptAttention(self._tree, self._loaded.device)
+        tree = self._tree
         ends, ranks = np.unique([path[-1] for path in tree.paths], return_inverse=True)
         parts = []
         for first in range(0, len(tree.tokens), TOKENS_AT_ONCE):
             until = min(first + TOKENS_AT_ONCE, len(tree.tokens))
             nodes = _filled_up(np.arange(first, until))
             here = ends[(ends >= first) & (ends < until)]
-            attention.computing(first, until)
+            self._attention.computing(first, until)
             touches = self._shifts.at(tree.rows[nodes], tree.phases[nodes], self._loaded.device)
             if self._sums is not None:
                 touches = self._sums.of_prompts(touches, first, until, here)
             asked = _filled_up(here - first) if len(here) else np.zeros(1, dtype=np.int64)
-            logits = self._forward(attention, tree.tokens[nodes], tree.positions[nodes], touches, asked)
+            logits = self._forward(tree.tokens[nodes], tree.positions[nodes], touches, asked)
             parts.append(logits[: len(here)])
-        pages = Pages.of(tree.paths, fewest=FEWEST_ROWS)
-        held, device = attention.paged(pages), self._loaded.device
-        self._attention = AnswerAttention(pages, held, self._lengths, longest=self.longest, device=device)
-        return torch.cat(parts)[torch.from_numpy(ranks).to(device)]
+        return torch.cat(parts)[torch.from_numpy(ranks).to(self._loaded.device)]
 
     def means(self) -> dict[str, Float[np.ndarray, "row layer ..."]]:
         """Per row and layer what :func:`personascope.engines.reading.read_means` gives."""
@@ -73,7 +76,6 @@ class _SharedPrompts:
 
     def _forward(
         self,
-        attention: Attention,
         tokens: Int[np.ndarray, "token"] | Int[torch.Tensor, "token"],
         positions: Int[np.ndarray, "token"],
         touches: dict[int, Touch],
@@ -81,7 +83,7 @@ class _SharedPrompts:
     ) -> Float[torch.Tensor, "place token"]:
         """The logits at the places asked for, or everywhere."""
         device, model = self._loaded.device, self._loaded.model
-        with self._loaded.stream.touched(touches), attending(_text_config(model), attention):
+        with self._loaded.stream.touched(touches), attending(_text_config(model), self._attention):
             out = model(
                 input_ids=torch.as_tensor(tokens).to(device)[None],
                 position_ids=torch.as_tensor(positions).to(device)[None],
@@ -122,15 +124,13 @@ class SharedBatch(_SharedPrompts):
         positions = np.minimum(self._lengths + step, self._furthest)[self._places]
         fed = tokens[torch.from_numpy(self._places).to(tokens.device)]
         asked = np.zeros(1, dtype=np.int64) if last else None
-        return self._forward(self._attention, fed, positions, touches, asked)[: len(self.held)]
+        return self._forward(fed, positions, touches, asked)[: len(self.held)]
 
     def keep(self, rows: Int[np.ndarray, "kept"]) -> None:
         """Drops every other row."""
-        chosen = torch.from_numpy(rows).to(self._loaded.device)
         self.held, self._lengths, self._furthest = self.held[rows], self._lengths[rows], self._furthest[rows]
-        pages = Pages.of([self._tree.paths[row] for row in self.held], fewest=FEWEST_ROWS)
-        self._attention.keep(chosen, pages, self._lengths)
-        self.sampler.keep(chosen)
+        self._attention.keep(rows, [self._tree.paths[row] for row in self.held])
+        self.sampler.keep(torch.from_numpy(rows).to(self._loaded.device))
         self._look_onward()
 
 
@@ -163,12 +163,12 @@ class HeardBatch(_SharedPrompts):
         steps, rows = np.nonzero(there)
         numbers = np.cumsum(there).reshape(there.shape) - 1
         said = [(np.flatnonzero(there[step]), numbers[step, there[step]]) for step in range(len(spoken))]
+        self._attention.hearing(rows, first + steps)
         places = _filled_up(np.arange(len(rows)))
         rows, steps = rows[places], steps[places]
         assert self._sums is not None
         shifts = self._shifts.at(rows, np.full(len(rows), RESPONSE), self._loaded.device)
         self._forward(
-            HeardAttention(self._attention, first, np.where(there, numbers, 0), said),
             spoken[steps, rows],
             self._lengths[rows] + first + steps,
             self._sums.of_answers(shifts, said),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from personascope.engines import check_edits, following, loading, memory, rendering, unencoded
+from personascope.engines import check_edits, following, loading, memory, products, rendering, unencoded
 from personascope.engines.blocks import ResidualStream
 from personascope.engines.computing import computing
 from personascope.engines.decoding import Drawn, Loaded, PaddedBatch, Row, decode
@@ -259,6 +259,7 @@ class TransformersEngine:
             model: Any = loading.load_model(
                 self._checkpoint, device=self._device, dtype=self._dtype, device_map=self._device_map
             )
+            products.quicken(model)
             self._loaded = Loaded(
                 model=model,
                 stream=ResidualStream(model, blocks=self.last_layer, hidden_size=self.hidden_size),
