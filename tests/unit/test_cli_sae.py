@@ -110,9 +110,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(
     assert sorted(path.name for path in tmp_path.iterdir()) == there
 
 
-def test_a_study_of_the_kind_runs_and_writes_its_files(
-    run: Run, tmp_path: Path, decoder: np.ndarray
-) -> None:
+def test_a_study_of_the_kind_runs_and_writes_its_files(run: Run, tmp_path: Path, decoder: np.ndarray) -> None:
     text = open_study("lab-sae").source
     table = Path(text).read_text(encoding="utf-8")
     cut = table.split("[[traits]]")[0].replace("top = 20", "limit = 3\ntop = 20").replace("tested = 10", "tested = 2")
@@ -143,6 +141,28 @@ def test_a_study_that_cannot_run_is_refused_before_it_does(change: str, told: st
     (tmp_path / "mine.toml").write_text(table.replace(change, told))
     refused(run("run", "mine.toml", "--out", "done"))
     assert not (tmp_path / "done").exists()
+
+
+@pytest.mark.parametrize(
+    ("sae", "layer", "told"),
+    [
+        ("nowhere", "layer = 3", "is no sparse autoencoder"),
+        ("narrow.safetensors", "layer = 3", "features of width 32"),
+        ("mine.safetensors", "", "does not say which layer it reads"),
+        ("sae", "layer = 2", "at layer 2, and"),
+        ("sae", "layer = 9", "layer 9"),
+    ],
+)
+def test_an_sae_that_does_not_fit_stops_a_study_before_anything_is_asked(
+    sae: str, layer: str, told: str, run: Run, tmp_path: Path, decoder: np.ndarray
+) -> None:
+    save_file({"decoder": np.ones((4, 32), np.float32)}, tmp_path / "narrow.safetensors")
+    table = Path(open_study("lab-sae").source).read_text(encoding="utf-8").split("[[traits]]")[0]
+    table += f'[[traits]]\ntrait = "cruel"\nform = "lab"\nsaes = ["{sae}"]\nstrength = 1.0\n{layer}\n'
+    (tmp_path / "mine.toml").write_text(table)
+    code, out, message = run("run", "mine.toml", "--out", "done")
+    refused((code, out, message.splitlines()[-1]), told)
+    assert not list((tmp_path / "done").glob("*.csv"))
 
 
 def test_the_papers_study_loads() -> None:

@@ -125,9 +125,7 @@ def run(study: SaeStudy, place: Workplace) -> Report:
     engine, judge = place.open_engine(_checkpoint(study)), place.open_judge(study.judge)
     if study.corpus and not Path(study.corpus).exists():
         raise VectorError(f"{study.corpus}: no such corpus; check the path in study '{study.name}'")
-    for each in study.traits:
-        if each.layer is not None:
-            check_layer(each.layer, engine.last_layer, engine.checkpoint.label)
+    _check(study, engine)
     corpus = (Path(study.corpus), engine) if study.corpus else None
     trial = Trial(study.top, study.taken, study.tested, study.random, study.keep, study.seed)
     found, absent = Explained(), list[str]()
@@ -151,6 +149,33 @@ def run(study: SaeStudy, place: Workplace) -> Report:
     for path in files:
         place.made(path)
     return Report((table_of(summary, study.points, study.coherence),), tuple(files), tuple(absent))
+
+
+def _check(study: SaeStudy, engine: Engine) -> None:
+    """Looks at every layer and every SAE before anything is asked; those of the lab are made to fit."""
+    from personascope.kinds._features import LAB, open_dictionary
+
+    whose = engine.checkpoint.label
+    for each in study.traits:
+        if each.layer is not None:
+            check_layer(each.layer, engine.last_layer, whose)
+        for name in each.saes:
+            if name.partition(":")[0] == LAB:
+                continue
+            found = open_dictionary(name, checkpoint=None, layer=each.layer)
+            if found.width != engine.hidden_size:
+                raise VectorError(
+                    f"{name} has features of width {found.width}, and {whose} is {engine.hidden_size} wide: "
+                    "give an SAE of that model"
+                )
+            if each.layer is None and found.layer is None:
+                raise VectorError(f"{name} does not say which layer it reads: give '{each.trait}' a layer")
+            check_layer(found.layer or 0, engine.last_layer, whose)
+            if None not in (each.layer, found.layer) and each.layer != found.layer:
+                raise VectorError(
+                    f"'{each.trait}' is to be decomposed at layer {each.layer}, and {name} reads layer {found.layer}: "
+                    "leave the layer out, or give the SAE of that layer"
+                )
 
 
 def table_of(summary: pd.DataFrame, points: float, coherence: float) -> Table:
