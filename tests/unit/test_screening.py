@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 import personascope as ps
-from personascope.applications.screen import Gauge, Measure
+from personascope.applications.screen import Gauge, Measure, Screened
 from personascope.engines.scripted import ScriptedEngine
-from personascope.errors import LayerError, StudyError
+from personascope.errors import LayerError, StoreError, StudyError
 from personascope.interop.samples import read_rows, write_rows
 from personascope.records import Probe, Sampling
+from personascope.samples import Sample
 from personascope.screening.datasets import Asked, datasets_at, scores_of
 from personascope.screening.gauges import gauges_of
 from personascope.screening.rules import Rule, decided
@@ -88,6 +89,23 @@ def test_other_settings_never_find_the_scores_of_these(dataset, tmp_path):
     before = asked(against="last-prompt")
     before.engine.left = 0
     scores_of(dataset, before, store)  # the same scores serve, with nothing asked
+
+
+def test_two_runs_never_write_the_same_scores(tmp_path):
+    first, second = ScoreFile(tmp_path / "scores.jsonl"), ScoreFile(tmp_path / "scores.jsonl")
+    none = np.array([np.nan])
+    one = Screened(Sample(()), np.array([1.0]), none, none, none)
+
+    def while_the_first_is_at_it():
+        yield one
+        with pytest.raises(StoreError, match="written by another run"):
+            second.extend([one], chunk=1)
+        yield one
+
+    first.extend(while_the_first_is_at_it(), chunk=1)
+    with pytest.raises(StoreError, match="written by another run"):
+        second.extend([one], chunk=1)  # it looked before the first had written
+    assert ScoreFile(tmp_path / "scores.jsonl").count == 2
 
 
 def test_scores_are_read_again_to_the_bit(dataset, tmp_path):

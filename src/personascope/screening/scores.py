@@ -7,11 +7,14 @@ everything the scores depend on, so other settings never find it.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from jaxtyping import Float
@@ -51,22 +54,18 @@ class ScoreFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.count = 0
-        if path.exists():
-            self.count, whole = _whole_lines(path)
-            if whole < path.stat().st_size:  # a line that was cut short by the end of the run
-                with path.open("r+b") as file:
-                    file.truncate(whole)
+        self.count = _whole_lines(path)[0] if path.exists() else 0
 
     def extend(self, found: Iterable[Screened], *, chunk: int) -> None:
         """Appends what is measured, a chunk at a time.
 
         Raises:
-            StoreError: if it cannot be written; what is in it stays.
+            StoreError: if it cannot be written, or another process is writing it; what is in it stays.
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as file:
+                self._take(file)
                 for each in found:
                     file.write(_line(each))
                     self.count += 1
@@ -77,13 +76,24 @@ class ScoreFile:
                 f"cannot write the scores {self.path} ({problem}): mend that and run again, it goes on where it stopped"
             ) from None
 
+    def _take(self, file: IO[str]) -> None:
+        """Lets nobody else append for as long as the file is open: two runs would write every sample twice."""
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            count, whole = _whole_lines(self.path)
+        except BlockingIOError:
+            count = whole = -1
+        if count != self.count:
+            raise StoreError(f"the scores {self.path} are being written by another run: wait for it, then run again")
+        file.truncate(whole)  # a line that was cut short by the end of a run
+
     def read(self, gauges: int) -> Scores:
         """All of it as arrays."""
         arrays = {part: np.full((self.count, gauges), math.nan) for part in _PARTS}
         notes: dict[int, str] = {}
         if self.count:
             with self.path.open(encoding="utf-8") as file:
-                for place, line in enumerate(file):
+                for place, line in enumerate(islice(file, self.count)):
                     held = json.loads(line)
                     for part in _PARTS:
                         arrays[part][place] = [math.nan if each is None else each for each in held[part]]
