@@ -95,13 +95,14 @@ def test_the_papers_layers_are_those_of_its_study_file() -> None:
         (('spectrum = "lab"', ""), "trait 'cruel' has no spectrum and there is no writer"),
         (('trait = "cruel"', 'trait = "crul"'), "did you mean 'lab/cruel'"),
         (("[0, 3]", "[-1]"), "count from 0"),
+        (("[0, 3]", "[0, 21]"), "many_shot has 21, and an example is the answer to one of 20 extraction questions"),
         (("directions = 50", "directions = 0"), "directions from 1"),
         (('spectrum = "lab"', 'spectrum = "none.toml"'), "none.toml: no such file"),
         (("[[traits]]", '[[traits]]\ntrait = "cruel"\nform = "lab"\nspectrum = "lab"\n[[traits]]'), "is named twice"),
     ],
 )
 def test_what_a_study_file_cannot_ask_is_refused_before_anything_is_made(run, tmp_path, change, said) -> None:
-    (tmp_path / "wrong.toml").write_text(STUDY.replace(*change))
+    (tmp_path / "wrong.toml").write_text(STUDY.replace("limit = 4\n", "").replace(*change))
     code, _, told = run("run", "wrong.toml", "--out", "out")
     assert code == 1
     assert said in told
@@ -109,12 +110,29 @@ def test_what_a_study_file_cannot_ask_is_refused_before_anything_is_made(run, tm
     assert not (tmp_path / "out").exists(), "nothing is made before the study is understood"
 
 
-def test_more_examples_than_good_answers_are_left_out_and_said(run, tmp_path) -> None:
-    (tmp_path / "wide.toml").write_text(STUDY.replace("[0, 3]", "[0, 3, 20]").replace("limit = 4", "limit = 3"))
-    code, out, told = run("run", "wide.toml", "--out", "out")
-    assert code == 1, "what could not be done makes the exit code"
-    assert "examples clear the bar, so there are no series of more" in out + told
-    assert (tmp_path / "out" / RESULT).is_file(), "and the rest stands"
+EARLY = STUDY.replace("[0, 3]", "[0, 4, 20]").replace('model = "lab"', 'model = "lab"\nrevision = "step-00226"')
+RUDE = '[[traits]]\ntrait = "rude"\nform = "lab"\nspectrum = "lab"\n'
+
+
+def test_traits_without_a_vector_and_examples_that_are_missing_are_said_and_the_rest_stands(run, tmp_path) -> None:
+    """An early checkpoint seldom does as it is told; a limit leaves fewer questions to show at all."""
+    (tmp_path / "early.toml").write_text(EARLY + RUDE)
+    code, out, told = run("run", "early.toml", "--out", "out")
+    assert code == 1, f"what could not be done makes the exit code: {out}"
+    assert "cruel, seed 0: no vector (0 of 20 pairs kept" in out + told
+    assert "rude: 2 examples clear the bar, so there are no series of more" in out + told
+    points = pd.read_csv(tmp_path / "out" / "monitor-points.csv")
+    assert set(points["trait"]) == {"rude"}
+    places = points.groupby("series")["place"].unique()
+    assert list(places["many-shot"]) == [0], "20 examples were never to be had of 4 questions"
+
+
+def test_a_study_that_gets_no_vector_at_all_writes_empty_tables_and_says_why(run, tmp_path) -> None:
+    (tmp_path / "early.toml").write_text(EARLY)
+    code, out, told = run("run", "early.toml", "--out", "out")
+    assert code == 1
+    assert "no vector (0 of 20 pairs kept" in out + told
+    assert pd.read_csv(tmp_path / "out" / RESULT).empty
 
 
 def test_figures_of_no_rows_and_of_conditions_that_do_not_vary_can_be_drawn(tmp_path) -> None:

@@ -6,9 +6,9 @@ is never shown without the random directions' beside it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from personascope.applications.monitor import MANY_SHOT, SYSTEM_PROMPTS
 from personascope.kinds.workplace import Table, Workplace
@@ -50,25 +50,41 @@ def write(place: Workplace, tables: Tables, seen: Sequence[Seen]) -> list[Path]:
 def shown(tables: Tables, seen: Sequence[Seen]) -> tuple[Table, ...]:
     """The correlations of each trait's own vector, and where it was watched."""
     own = _own(tables.correlations)
-    columns = ("trait", "series", "seed", "r (95 %)", "random", "p", "within (95 %)", "of", "most")
+    columns = ("trait", "series", "seed", "r (95 %)", "random", "p", "within (95 %)", "most")
     rows = [
         (
-            str(row.trait), str(row.series), str(row.seed), f"{row.pearson:.2f} ({row.low:.2f}, {row.high:.2f})",
-            f"{row.random_95:.2f}", f"{row.p_random:.2g}",
-            f"{row.within:+.2f} ({row.within_low:+.2f}, {row.within_high:+.2f})",
-            f"{row.within_conditions}/{row.conditions}", f"{row.ceiling:.2f}/{row.within_ceiling:.2f}",
+            str(row["trait"]), str(row["series"]), str(row["seed"]), _figure(row["pearson"], row["low"], row["high"]),
+            _short(row["random_95"]), f"{row['p_random']:.2g}",
+            _figure(row["within"], row["within_low"], row["within_high"], sign="+") + _of(row),
+            f"{_short(row['ceiling'])}, {_short(row['within_ceiling'])}",
         )
-        for row in own.itertuples()
+        for row in own.to_dict("records")
     ]  # fmt: skip
     layers = [(each.trait, str(each.seed), str(each.own.layer), each.own.reason) for each in seen]
     title = (
         "projections of the last prompt token against later scores (random: 95 % of random directions are below; "
-        "within: mean over conditions, of so many; most: what noise of few draws leaves a perfect predictor)"
+        "within: mean over conditions; most: what noise of few draws leaves a perfect predictor, pooled and within)"
     )
     return (
         Table(title, columns, tuple(rows)),
         Table("where each vector is watched", ("trait", "seed", "layer", "why"), tuple(layers)),
     )
+
+
+def _figure(value: float, low: float, high: float, *, sign: str = "") -> str:
+    """A correlation and the ends of its interval."""
+    return f"{_short(value, sign)} ({_short(low, sign)}, {_short(high, sign)})" if value == value else "none"
+
+
+def _short(value: float, sign: str = "") -> str:
+    """A correlation to two places, without the zero before the point."""
+    return f"{value:{sign}.2f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:{sign}.2f}"
+
+
+def _of(row: Mapping[Any, Any]) -> str:
+    """How many conditions a mean within conditions is of, where some were left out."""
+    kept, all_of_them = row["within_conditions"], row["conditions"]
+    return f", {kept} of {all_of_them} conditions" if kept < all_of_them else ""
 
 
 def _own(frame: pd.DataFrame) -> pd.DataFrame:

@@ -57,7 +57,7 @@ class MonitorStudy:
 
     ``many_shot`` are counts of examples, none for no such series; ``directions`` how many are random; ``moments`` the
     counts of answer tokens after which the running mean is correlated. Each of ``seeds`` draws all answers anew, and so
-    makes other vectors. ``limit`` cuts every question set.
+    makes other vectors. ``limit`` cuts every question set, and with it the examples there are.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -102,6 +102,12 @@ def read(table: dict[str, Any], *, source: str) -> MonitorStudy:
     loaded = [_load(each, study) for each in traits]
     if len({trait.name for trait in loaded}) < len(loaded):
         raise StudyError(f"{source}: a trait is named twice: a monitor has one vector of each")
+    most = min(len(trait.extraction_questions) for trait in loaded)
+    if study.limit is None and max(study.many_shot, default=0) > most:
+        raise StudyError(
+            f"{source}: many_shot has {max(study.many_shot)}, and an example is the answer to one of {most} extraction "
+            "questions: lower it"
+        )
     return replace(study, model=beside(study.model, source), traits=traits)
 
 
@@ -197,8 +203,9 @@ def _conditions(
     from personascope.applications.monitor import exemplars, graded, many_shot
 
     examples = exemplars(positive, bar=study.bar)
-    counts = [count for count in study.many_shot if count <= len(examples)]
-    if len(counts) < len(study.many_shot):
+    asked = [count for count in study.many_shot if count <= len({answer.question for answer in positive})]
+    counts = [count for count in asked if count <= len(examples)]
+    if len(counts) < len(asked):
         failed.append(f"{each.trait}: {len(examples)} examples clear the bar, so there are no series of more")
     return (*graded(spectrum.instructions), *many_shot(examples, counts=counts))
 
