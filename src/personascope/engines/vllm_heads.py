@@ -16,9 +16,15 @@ from vllm.model_executor.models.transformers.base import VLLM_ATTN_ATTR
 from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
 from vllm.v1.worker.cpu_worker import CPUWorker
 
+from personascope.engines.vllm_worker import ResidualWorker
 
-class PaddedHeadsWorker(CPUWorker):  # type: ignore[misc]
-    """vLLM's own worker on a CPU; the cache and the kernels see heads of the next size they have."""
+
+class PaddedHeadsWorker(CPUWorker, ResidualWorker):  # type: ignore[misc]
+    """vLLM's own worker on a CPU; the cache and the kernels see heads of the next size they have.
+
+    Our hooks are named among its bases, because vLLM mixes them into the class above once it has opened another model,
+    and then takes them for a clash of names.
+    """
 
     def load_model(self, *args: Any, **named: Any) -> None:
         """Loads the model with wider heads in its cache; its own computations, rotary ones too, stay as they are."""

@@ -13,11 +13,13 @@ import importlib.util
 import inspect
 import logging
 import os
+import random
 import warnings
 import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+import numpy as np
 import torch
 import transformers
 
@@ -250,15 +252,18 @@ def _kept(config: Any) -> Iterator[None]:
     """Puts back what vLLM replaces in packages that others use.
 
     It gives the transformers class of a model another base and constructor, so that nobody else could load such a model
-    again, and makes ``torch.set_num_threads`` do nothing.
+    again, makes ``torch.set_num_threads`` do nothing, and seeds every generator of the process.
     """
-    threads = torch.set_num_threads
+    threads, states = torch.set_num_threads, (random.getstate(), np.random.get_state(), torch.get_rng_state())
     kind: Any = transformers.MODEL_MAPPING.get(type(config), None)
     kept = None if kind is None else (kind.__bases__, dict(vars(kind)))
     try:
         yield
     finally:
         torch.set_num_threads = threads
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
         if kept is not None and kind.__bases__ != kept[0]:
             kind.__bases__ = kept[0]
             for name in set(vars(kind)) - set(kept[1]):
