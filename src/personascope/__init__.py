@@ -20,6 +20,10 @@ if TYPE_CHECKING:  # what the names are, for type checkers and editors; a test h
     from personascope.annotating import annotate as annotate
     from personascope.annotating import facet_agreement as facet_agreement
     from personascope.annotating import facet_rates as facet_rates
+    from personascope.applications.capability import Choice as Choice
+    from personascope.applications.capability import multiple_choice as multiple_choice
+    from personascope.applications.capability import perplexity as perplexity
+    from personascope.applications.norms import measure_norms as measure_norms
     from personascope.controls import Controls as Controls
     from personascope.controls import orthogonal_direction as orthogonal_direction
     from personascope.controls import other_traits as other_traits
@@ -46,6 +50,7 @@ if TYPE_CHECKING:  # what the names are, for type checkers and editors; a test h
     from personascope.records import Bar as Bar
     from personascope.records import Case as Case
     from personascope.records import Edit as Edit
+    from personascope.records import Probe as Probe
     from personascope.records import Request as Request
     from personascope.records import Response as Response
     from personascope.records import Sampling as Sampling
@@ -90,7 +95,7 @@ _PLACES = {
     "personascope.traits": ["Trait", "Contrast", "Rubric", "Prompt", "load_trait", "save_trait"],
     "personascope.facets": ["FacetSet", "load_facets"],
     "personascope.lineages": ["Checkpoint", "Milestone", "Lineage", "load_lineage"],
-    "personascope.records": ["Sampling", "Edit", "Request", "Response", "Case", "Verdict", "Answer", "Bar"],
+    "personascope.records": ["Sampling", "Edit", "Probe", "Request", "Response", "Case", "Verdict", "Answer", "Bar"],
     "personascope.vectors": ["PersonaVector", "NoVector", "Steering", "load_vector"],
     "personascope.engines.opening": ["open_engine", "open_lineage", "Opener"],
     "personascope.doctor": ["examine"],
@@ -114,6 +119,8 @@ _PLACES = {
     "personascope.trace": ["Subject", "OperatingPoint", "Effect", "Prompted", "Absence", "trace", "paired_effect"],
     "personascope.studies": ["Study", "load_study", "run_study"],
     "personascope.plans": ["plan_study"],
+    "personascope.applications.norms": ["measure_norms"],
+    "personascope.applications.capability": ["Choice", "multiple_choice", "perplexity"],
     "personascope.annotating": ["annotate", "facet_rates", "facet_agreement"],
     "personascope.analysis.frames": ["answer_rows"],
     "personascope.analysis.effects": ["question_effects", "effects", "curves", "growth"],

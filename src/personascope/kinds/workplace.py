@@ -7,7 +7,7 @@ alone, so whatever was answered once is not asked again, whoever asked it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +17,16 @@ from personascope.engines.opening import open_engine
 from personascope.errors import CheckpointError
 from personascope.judges import Judge
 from personascope.judges.opening import open_judge
-from personascope.lineages import Checkpoint
+from personascope.lineages import Checkpoint, load_lineage
 from personascope.remembering import Notice, RememberingEngine, RememberingJudge, silent
 from personascope.store import Store
 
 if TYPE_CHECKING:
     from personascope.ledger import Ledger
+    from personascope.samples import Sample
+    from personascope.training.reading import Vectors
+    from personascope.training.running import Run
+    from personascope.training.settings import Finetuning
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +34,8 @@ class Workplace:
     """A folder to write in, a store to remember in, and how models are to be computed.
 
     ``made`` is told of every file that was written; ``notice`` of progress. ``ledger`` counts what calls of a judge
-    take, and stops them where a budget ends; ``engine`` is what computes models. ``opened`` notes every engine that was asked for, or why there is none:
-    with it a study can be drawn again from the records alone.
+    take, and stops them where a budget ends; ``engine`` is what computes models. ``opened`` notes every engine that was
+    asked for, or why there is none: with it a study can be drawn again from the records alone.
     """
 
     out: Path
@@ -55,6 +59,18 @@ class Workplace:
             self.ledger.check(judge)
         return RememberingJudge(judge, self.store, notice=self.notice)
 
+    @property
+    def models(self) -> Path:
+        """The folder of the models that are tuned here, beside the store: what was tuned once is not tuned again."""
+        return self.store.path.absolute().parent / "models"
+
+    def tuned(self, config: Finetuning, samples: Sequence[Sample], *, vectors: Vectors | None = None) -> Run:
+        """The run of a fine-tuning: the one that is there, if all it depends on is the same, else a new one."""
+        from personascope.training.keeping import trained
+        from personascope.training.reading import Vectors
+
+        return trained(config, self.models, vectors=vectors or Vectors(), samples=samples, device=self.device)
+
     def _noted(self, checkpoint: Checkpoint | str) -> Engine:
         name = name_of(checkpoint)
         try:
@@ -65,6 +81,21 @@ class Workplace:
             self.opened[name] = str(problem)
             raise
         return engine
+
+
+def checkpoint_named(model: str, revision: str = "") -> Checkpoint:
+    """The checkpoint that a study names: a folder's, a repository's, or the lab's (its last, or the one of a label).
+
+    Raises:
+        LineageError: if the lab has no milestone and no post-trained model of that label.
+    """
+    if model != "lab" or Path("lab").is_dir():
+        return Checkpoint.at(model, revision=revision or None)
+    lineage = load_lineage("lab")
+    if not revision:
+        return lineage.milestones[-1].checkpoint
+    targets = [each.label for each in lineage.targets]
+    return (lineage.target(revision) if revision in targets else lineage.only((revision,)).milestones[0]).checkpoint
 
 
 def name_of(checkpoint: Checkpoint | str) -> str:
