@@ -154,7 +154,8 @@ def _about(study: Published, each: Led) -> dict[str, Any]:
         **milestone_columns(study, arm.model, arm.source), "trait": trait, "extracted_as": extracted_as,
         "evaluated_as": evaluated_as, "target": each.target, "direction": "extracted", "chosen": each.chosen,
         "layer": "" if math.isnan(arm.layer) else f"{arm.layer:g}", "strength": arm.strength, "unit": arm.unit,
-        "where": "response", "vector_length": math.nan, "residual_norm": arm.norm, "applied_norm": applied,
+        "where": "response", "operation": "add", "vector_length": math.nan, "residual_norm": arm.norm,
+        "applied_norm": applied,
         "pairs_asked": math.nan, "pairs_kept": math.nan, "absence": "", "reason": "",
     }  # fmt: skip
 
@@ -188,7 +189,8 @@ def absent_frame(study: Published, arms: Iterable[Led]) -> pd.DataFrame:
                 rows.append({
                     **milestone_columns(study, model, milestone), "trait": trait, "extracted_as": form,
                     "evaluated_as": trait_of(evaluated)[1], "target": target, "direction": "extracted", "chosen": True,
-                    "layer": "", "unit": "", "where": "", "absence": "no vector", "reason": reason,
+                    "layer": "", "unit": "", "where": "", "operation": "", "absence": "no vector",
+                    "reason": reason,
                 })  # fmt: skip
     return pd.DataFrame(rows, columns=[*ARM, *ANSWER])
 

@@ -148,7 +148,8 @@ def _way(arm: ImportedArm, vector: PersonaVector | None) -> dict[str, Any]:
     applied = {"residual": strength * norm, "unit": strength, "vector": strength * length}.get(arm.unit, math.nan)
     return {
         "layer": "" if arm.layer is None else str(arm.layer), "strength": strength, "unit": arm.unit,
-        "where": "response", "vector_length": length, "residual_norm": norm, "applied_norm": applied,
+        "where": "response", "operation": "add", "vector_length": length, "residual_norm": norm,
+        "applied_norm": applied,
     }  # fmt: skip
 
 
