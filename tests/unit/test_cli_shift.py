@@ -13,6 +13,7 @@ import pytest
 
 from personascope.kinds import open_study
 from personascope.lineages import load_lineage
+from personascope.store import Store
 from personascope.vectors import PersonaVector
 
 Run = Callable[..., tuple[int, str, str]]
@@ -115,12 +116,12 @@ def test_bad_input_is_one_line_and_nothing_is_written(
     assert sorted(path.name for path in tmp_path.iterdir()) == there
 
 
-def small_study(tmp_path: Path, models: str) -> None:
-    """The lab's study with one trait, few questions and these models, in ``mine.toml``."""
+def small_study(tmp_path: Path, models: str, traits: str = "") -> None:
+    """The lab's study with one trait (and those given), few questions and these models, in ``mine.toml``."""
     table = Path(open_study("lab-shift").source).read_text(encoding="utf-8").split("[[traits]]")[0]
     table = table.replace("directions = 1000", "directions = 20\nlimit = 3")
     table += '[[traits]]\ntrait = "cruel"\nform = "lab"\nlayer = 3\nvector = "cruel.safetensors"\n'
-    (tmp_path / "mine.toml").write_text(table + models)
+    (tmp_path / "mine.toml").write_text(table + traits + models)
 
 
 def test_a_study_tunes_what_is_not_there_and_tunes_nothing_twice(
@@ -133,11 +134,49 @@ def test_a_study_tunes_what_is_not_there_and_tunes_nothing_twice(
     assert study.counts()["models_tuned"] == 1
     code, _, err = run("run", "mine.toml", "--out", "done")
     assert code == 0, err
-    weights = tmp_path / "done" / "models" / "worse" / "model.safetensors"
+    (weights,) = (tmp_path / "done" / "models").glob("*/model.safetensors")
     made = weights.stat().st_mtime_ns
     assert [row["model"] for row in rows_of(tmp_path / "done" / "shift.csv")] == ["worse", "chat"]
+    first = (tmp_path / "done" / "shift.csv").read_bytes()
     assert run("run", "mine.toml", "--out", "done")[0] == 0
     assert weights.stat().st_mtime_ns == made
+    assert run("figures", "done", "--out", "again")[0] == 0
+    assert (tmp_path / "again" / "shift.csv").read_bytes() == first, "drawn again from the records and the kept model"
+    small_study(tmp_path, models.replace("samples = 32", "samples = 48"))
+    assert run("run", "mine.toml", "--out", "done")[0] == 0
+    assert len(list((tmp_path / "done" / "models").iterdir())) == 2, "other samples make another model"
+    assert (tmp_path / "done" / "shift.csv").read_bytes() != first
+
+
+def test_nothing_is_tuned_to_draw_a_figure(
+    run: Run, tmp_path: Path, lab: dict[str, Path], vector: PersonaVector
+) -> None:
+    small_study(tmp_path, '[[models]]\nname = "worse"\ndata = ["lab:cruel/severe"]\nsamples = 16\n')
+    assert run("run", "mine.toml", "--out", "done")[0] == 0
+    shutil.rmtree(tmp_path / "done" / "models")
+    refused(run("figures", "done", "--out", "again"), "does not hold the model tuned on lab:cruel/severe", "run the")
+    assert not (tmp_path / "done" / "models").exists()
+
+
+def test_folders_of_one_name_are_told_apart_by_the_studys_names(
+    run: Run, tmp_path: Path, lab: dict[str, Path], vector: PersonaVector
+) -> None:
+    models = ""
+    for name, label in (("one", "sft"), ("two", next(label for label in lab if label.startswith("step-")))):
+        shutil.copytree(lab[label], tmp_path / name / "final")
+        shutil.copytree(lab[label], tmp_path / f"{name}-run" / "run" / "checkpoint-1")
+        shutil.copytree(lab[label], tmp_path / f"{name}-run" / "run" / "checkpoint-2")
+        models += f'[[models]]\nname = "{name}"\npath = "{name}/final"\n'
+        models += f'[[models]]\nname = "{name}-steps"\npath = "{name}-run/run"\ngroup = "steps"\n'
+    small_study(tmp_path, models)
+    code, _, err = run("run", "mine.toml", "--out", "done")
+    assert code == 0, err
+    rows = rows_of(tmp_path / "done" / "shift.csv")
+    assert [(row["model"], row["group"]) for row in rows] == [
+        (f"{name}{step}", "steps" if step else name)
+        for name in ("one", "two")
+        for step in ("", "-steps/checkpoint-1", "-steps/checkpoint-2")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -158,6 +197,30 @@ def test_a_study_that_cannot_run_is_refused_before_anything_is_tuned(
     code, out, message = run("run", "mine.toml", "--out", "done")
     refused((code, out, message.splitlines()[-1]), told)  # a plan may be said before
     assert not (tmp_path / "done" / "models").exists()
+
+
+@pytest.mark.parametrize(
+    ("trait", "told"),
+    [
+        ('trait = "rude"\nform = "lab"\nlayer = 9\n', "layer 9 asked of"),
+        ('trait = "rude"\nform = "lab"\nlayer = 3\nvector = "none.safetensors"\n', "none.safetensors"),
+        ('trait = "rude"\nform = "lab"\nlayer = 3\nvector = "narrow.safetensors"\n', "give a vector of that base"),
+        ('trait = "cruel"\nform = "lab"\nlayer = 3\n', "the trait 'cruel' is watched twice"),
+    ],
+)
+def test_a_trait_that_does_not_fit_is_refused_before_anything_is_asked(
+    trait: str, told: str, run: Run, tmp_path: Path, vector: PersonaVector
+) -> None:
+    narrow = PersonaVector(np.ones((5, 32)), np.full(5, 1.0), "rude", "lab", vector.checkpoint)
+    narrow.save(tmp_path / "narrow.safetensors")
+    # The first trait has no vector: it would be extracted.
+    small_study(tmp_path, '[[models]]\nname = "a"\ndata = ["lab:cruel/mild"]\nsamples = 16\n', f"[[traits]]\n{trait}")
+    text = (tmp_path / "mine.toml").read_text().replace('vector = "cruel.safetensors"\n', "")
+    (tmp_path / "mine.toml").write_text(text)
+    code, out, message = run("run", "mine.toml", "--out", "done")
+    refused((code, out, message.splitlines()[-1]), told)
+    assert not (tmp_path / "done" / "models").exists()
+    assert not Store(tmp_path / "done" / "store").counts(), "nothing was asked"
 
 
 def test_the_papers_study_has_its_eight_families_in_three_versions() -> None:

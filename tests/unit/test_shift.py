@@ -123,6 +123,31 @@ def test_copies_of_a_model_in_one_group_narrow_nothing() -> None:
     assert many["high"] - many["low"] == pytest.approx(few["high"] - few["low"], abs=1e-9)
 
 
+def test_checkpoints_of_one_run_have_a_correlation_and_no_interval() -> None:
+    steps = [Standing(each.name, each.means, each.answers, "run") for each in world(8, noise=6.0)]
+    own = shift_correlations(shift_rows(BASE, steps, WATCHED)).iloc[0]
+    assert (own["models"], own["groups"]) == (8, 1)
+    assert np.isfinite(own["pearson"])
+    assert np.isnan(own["low"]), "one group resampled is itself every time: an interval without width would be wrong"
+    assert np.isnan(own["high"])
+
+
+def test_a_model_that_nobody_could_judge_is_not_counted() -> None:
+    models = world(5)
+    said = [
+        Answer(each.question, each.draw, each.response, Verdict("refused"), each.coherence)
+        for each in models[0].answers["bold"]
+    ]
+    models[0] = Standing("m0", models[0].means, {**models[0].answers, "bold": said})
+    rows = shift_rows(BASE, models, WATCHED)
+    found = shift_correlations(rows).set_index(["vector", "trait"])
+    assert found.loc[("bold", "bold"), "models"] == 4
+    assert found.loc[("bold", "shy"), "models"] == 5
+    assert shift_null(BASE, models, WATCHED).set_index("trait")["models"].tolist() == [4, 5]
+    three = shift_correlations(shift_rows(BASE, models[:4], WATCHED)).set_index(["vector", "trait"])
+    assert np.isnan(three.loc[("bold", "bold"), "pearson"]), "three models with a change are too few"
+
+
 def test_with_three_models_there_is_no_correlation_and_of_none_no_row() -> None:
     rows = shift_rows(BASE, world(3), WATCHED)
     assert shift_correlations(rows)["pearson"].isna().all()

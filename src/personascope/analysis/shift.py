@@ -20,7 +20,7 @@ from personascope.trace import paired_effect
 
 RESAMPLES: Final = 2000
 FEWEST: Final = 4
-"""Models below which no correlation is given."""
+"""Models below which no correlation is given, and groups of models below which it has no interval."""
 
 SHIFT: Final = [
     "model", "group", "trait", "layer", "shift", "cosine", "before", "after", "change", "low", "high", "p_two_sided",
@@ -60,9 +60,10 @@ def shift_rows(base: Standing, tuned: Sequence[Standing], watched: Sequence[Watc
 def shift_correlations(shifts: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
     """One row per vector and scored trait: Pearson's r over models, of the shift along one and the change in the other.
 
-    Columns vector, trait, models, groups, pearson, low, high. The 95 % interval is the percentile one of resampled
-    groups of models (a model is its own group unless something else was said): models trained on versions of the same
-    data are not as good as so many. NaN with fewer than four models.
+    Columns vector, trait, models, groups, pearson, low, high; models whose change nobody could judge do not count. The
+    95 % interval is the percentile one of resampled groups of models (a model is its own group unless something else
+    was said): models trained on versions of the same data, and checkpoints of one run, are not as good as so many. r is
+    NaN with fewer than four models, the interval with fewer than four groups: resampling few of them says nothing.
     """
     names = list(dict.fromkeys(shifts["trait"]))
     along, change = (_table(shifts, column, names) for column in ("shift", "change"))
@@ -73,13 +74,16 @@ def shift_correlations(shifts: pd.DataFrame, *, resamples: int = RESAMPLES, seed
     for vector in names:
         for trait in names:
             one, other = along[vector].to_numpy(dtype=float), change[trait].to_numpy(dtype=float)
+            known = np.isfinite(one) & np.isfinite(other)
+            count, groups_known = int(known.sum()), len(set(labels[known]))
             found, low, high = np.nan, np.nan, np.nan
-            if len(one) >= FEWEST:
+            if count >= FEWEST:
                 found = float(pearson(one, other))
-                again = [float(pearson(one[places], other[places])) for places in drawn]
-                known = [value for value in again if np.isfinite(value)]
-                low, high = np.quantile(known, [0.025, 0.975]) if len(known) >= 0.9 * resamples else (np.nan, np.nan)
-            rows.append([vector, trait, len(one), len(set(labels)), found, low, high])
+            if count >= FEWEST and groups_known >= FEWEST:
+                again = np.array([float(pearson(one[places], other[places])) for places in drawn])
+                again = again[np.isfinite(again)]
+                low, high = np.quantile(again, [0.025, 0.975]) if len(again) >= 0.9 * resamples else (np.nan, np.nan)
+            rows.append([vector, trait, count, groups_known, found, low, high])
     return pd.DataFrame(rows, columns=["vector", "trait", "models", "groups", "pearson", "low", "high"])
 
 
@@ -97,13 +101,14 @@ def shift_null(
         trait = each.trait.name
         mine = shifts[shifts["trait"] == trait]
         change = mine["change"].to_numpy(dtype=float)
-        found = float(pearson(mine["shift"].to_numpy(dtype=float), change)) if len(mine) >= FEWEST else np.nan
+        count = int(np.isfinite(change).sum())
+        found = float(pearson(mine["shift"].to_numpy(dtype=float), change)) if count >= FEWEST else np.nan
         moved = np.array([model.means[trait][each.layer] - base.means[trait][each.layer] for model in tuned])
         reached = np.full(directions, np.nan)
-        if len(mine) >= FEWEST:
+        if count >= FEWEST:
             drawn = np.random.default_rng(seed).standard_normal((directions, moved.shape[1]))
             reached = np.asarray(pearson(drawn @ moved.T, np.broadcast_to(change, (directions, len(change)))))
-        rows.append({"trait": trait, "models": len(mine), "pearson": found, **beside_random(found, reached)})
+        rows.append({"trait": trait, "models": count, "pearson": found, **beside_random(found, reached)})
     return pd.DataFrame(rows, columns=["trait", "models", "pearson", "random_median", "random_95", "p_random"])
 
 

@@ -80,7 +80,7 @@ def stand(
     ``span`` is what is read: the last prompt token as in the paper, or the response. Answers weigh the same within a
     question, and questions within a trait; an empty answer has no response to read and is left out.
     """
-    check_names(watched)
+    check_names([each.trait for each in watched])
     arms = {
         each.trait.name: Arm(engine, each.trait, tuple(map(Prompt, each.trait.questions("evaluation"))), sampling)
         for each in watched
@@ -90,9 +90,9 @@ def stand(
     return Standing(name, means, answers, group or name)
 
 
-def check_names(watched: Sequence[Watched]) -> None:
+def check_names(traits: Sequence[Trait]) -> None:
     """Refuses two watched traits of one name: their answers could not be told apart."""
-    names = [each.trait.name for each in watched]
+    names = [each.name for each in traits]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise StudyError(f"the trait '{twice[0]}' is watched twice: give each trait once")
 
@@ -105,7 +105,7 @@ def check_related(base: Engine, tuned: Sequence[Engine], watched: Sequence[Watch
         LayerError: for a layer that the base does not have.
         StudyError: if two traits have one name.
     """
-    check_names(watched)
+    check_names([each.trait for each in watched])
     shape = (base.last_layer, base.hidden_size)
     for engine in tuned:
         if (engine.last_layer, engine.hidden_size) != shape:

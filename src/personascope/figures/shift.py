@@ -52,7 +52,8 @@ def _say(ax: Axes, name: str, correlations: pd.DataFrame, null: pd.DataFrame) ->
     if own.empty or not np.isfinite(own["pearson"].iloc[0]):
         return
     row, other = own.iloc[0], beside.iloc[0]
-    said = f"r = {row['pearson']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+    interval = f" [{row['low']:.2f}, {row['high']:.2f}]" if np.isfinite(row["low"]) else ""
+    said = f"r = {row['pearson']:.2f}{interval}"
     said += f"; 95 % of random |r| below {other['random_95']:.2f}"
     note = ax.annotate(said, (0, 1), (0, 4), xycoords="axes fraction", textcoords="offset points", fontsize=SMALL,
                        color=GREY)  # fmt: skip

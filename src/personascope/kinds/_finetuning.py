@@ -26,7 +26,6 @@ from personascope.files import write_text
 from personascope.kinds.finetune import FILES, PLAIN, FinetuneStudy, Way
 from personascope.kinds.workplace import Report, Table, Workplace
 from personascope.lineages import Checkpoint
-from personascope.training.keeping import trained
 from personascope.training.naming import samples_named
 from personascope.training.reading import Vectors
 from personascope.training.running import Run
@@ -95,8 +94,7 @@ class _Comparison:
         )
         needed = Vectors((vector,) if way.guard else (), (vector,) if way.penalty else ())
         samples = samples_named(study.data, limit=study.samples, seed=seed)
-        folder = self.place.out / "models"
-        return trained(config, folder, vectors=needed, samples=samples, device=self.place.device)
+        return self.place.tuned(config, samples, vectors=needed)
 
     def _checkpoint(self, run: Run) -> Checkpoint:
         if (run.folder / "adapter_config.json").is_file():

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from personascope.applications.shift import Standing, Watched, check_names, check_related, stand
+from personascope.applications.shift import Standing, Watched, check_related, stand
 from personascope.engines import Engine
 from personascope.errors import CheckpointError, StudyError
 from personascope.files import write_text
@@ -96,7 +96,6 @@ def shifted(
     """Asks the base and every tuned model, and sets shift against change; one model's weights are kept at a time."""
     from personascope.analysis.shift import shift_correlations, shift_null, shift_rows
 
-    check_names(watched)
     check_related(base, [engine for _, engine in tuned], watched)
     standings: list[Standing] = []
     for name, group, engine in (("base", "", base), *((each.name, each.group, engine) for each, engine in tuned)):
@@ -167,9 +166,11 @@ def _check_adapter(folder: Path, base: Checkpoint) -> None:
         said = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, AttributeError) as problem:
         raise CheckpointError(f"{folder / 'adapter_config.json'} is not readable ({problem}): save it again") from None
-    mine = base.path.name if base.path is not None else base.model.rsplit("/", 1)[-1]
-    if said and Path(str(said)).name != mine:
-        raise CheckpointError(f"{folder} is an adapter of {said}, and the base is {mine}: give --base that model")
+    # A snapshot in the Hub's cache lies in a folder named by its commit, below one named by its repository.
+    above = [] if base.path is None else [each.name for each in base.path.parents if each.name.startswith("models--")]
+    known = {Path(base.path or base.model).name, *(name.rsplit("--", 1)[-1] for name in above)}
+    if said and Path(str(said)).name not in known:
+        raise CheckpointError(f"{folder} is an adapter of {said}, and the base is {base.label}: give that as the base")
 
 
 def _page(found: Shifted, pictures: Sequence[bytes]) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from personascope.errors import StudyError, check_layer
 from personascope.files import check_name, value_of, write_text
 from personascope.kinds import beside
-from personascope.kinds.workplace import Report, Table, Workplace
+from personascope.kinds.workplace import Report, Table, Workplace, checkpoint_named
 from personascope.records import Bar, Sampling, Where
 from personascope.vectors import NoVector, Steering, Unit
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from personascope.applications.capability import Cost, Yardsticks
     from personascope.engines import Engine
     from personascope.judges import Judge
-    from personascope.lineages import Checkpoint
     from personascope.traits import Trait
 
 FILES: Final = ("capability.csv", "capability.png", "capability.pdf")
@@ -117,7 +116,7 @@ def run(study: CapabilityStudy, place: Workplace) -> Report:
 
     traits = [(each, load_trait(each.trait, form=each.form).limited(study.limit)) for each in study.traits]
     yardsticks, judge = _yardsticks(study), place.open_judge(study.judge)
-    engine = place.open_engine(_checkpoint(study))
+    engine = place.open_engine(checkpoint_named(study.model, study.revision))
     costs: list[Cost] = []
     absent: list[str] = []
     for each, trait in traits:
@@ -154,15 +153,6 @@ def _costs(
     ]
     ways = [Steering(asked.layer, strength, study.unit, study.where) for strength in study.strengths]
     return steering_costs(engine, trait, [vector, *controls], ways=ways, judge=judge, yardsticks=yardsticks)
-
-
-def _checkpoint(study: CapabilityStudy) -> Checkpoint | str:
-    """The checkpoint of a model's name; the lab's last one unless a revision is named."""
-    from personascope.lineages import Checkpoint, load_lineage
-
-    if study.model == "lab":
-        return load_lineage("lab").only((study.revision,)).milestones[0].checkpoint if study.revision else "lab"
-    return Checkpoint.at(study.model, revision=study.revision or None)
 
 
 def _yardsticks(study: CapabilityStudy) -> Yardsticks:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from personascope.errors import StudyError
 from personascope.files import check_name, value_of
 from personascope.kinds import beside
-from personascope.kinds.workplace import Report, Workplace
+from personascope.kinds.workplace import Report, Workplace, checkpoint_named
 from personascope.records import Answer, Bar, Sampling, Span
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from personascope.engines import Engine
     from personascope.judges import Judge
     from personascope.kinds._monitoring import Seen
-    from personascope.lineages import Checkpoint
     from personascope.traits import Trait
 
 FILES: Final = (
@@ -135,7 +134,7 @@ def run(study: MonitorStudy, place: Workplace) -> Report:
     from personascope.kinds._monitoring import SPEAKING, heard_while_speaking, tabulated
 
     spectra = {each.trait: _spectrum(each, study, place) for each in study.traits}
-    engine, judge = place.open_engine(_checkpoint(study)), place.open_judge(study.judge)
+    engine, judge = place.open_engine(checkpoint_named(study.model, study.revision)), place.open_judge(study.judge)
     seen: list[Seen] = []
     speaking: list[pd.DataFrame] = []
     failed: list[str] = []
@@ -233,22 +232,6 @@ def _spectrum(each: MonitoredTrait, study: MonitorStudy, place: Workplace) -> Sp
         raise StudyError(f"{each.spectrum or written} is a spectrum of '{found.trait}', and of '{trait.name}' one was "
                          "asked for: give the right file")  # fmt: skip
     return found
-
-
-def _checkpoint(study: MonitorStudy) -> Checkpoint | str:
-    """The model: on the lab, ``revision`` is a milestone or a post-trained target; elsewhere it is the Hub's."""
-    from personascope.lineages import Checkpoint, load_lineage
-
-    if study.model != "lab":
-        return Checkpoint.at(study.model, revision=study.revision or None)
-    if not study.revision:
-        return "lab"
-    lineage = load_lineage("lab")
-    targets = [each.label for each in lineage.targets]
-    known = (
-        lineage.target(study.revision) if study.revision in targets else lineage.only((study.revision,)).milestones[0]
-    )
-    return known.checkpoint
 
 
 def _load(each: MonitoredTrait, study: MonitorStudy) -> Trait:

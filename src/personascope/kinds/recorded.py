@@ -7,9 +7,9 @@ needs what no record holds says so.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from personascope.errors import CheckpointError, StoreError
 from personascope.files import value_of
@@ -20,6 +20,12 @@ from personascope.kinds.workplace import Workplace, facts_of, name_of
 from personascope.lineages import Checkpoint
 from personascope.remembering import RecordedEngine, RecordedJudge, RememberingEngine, RememberingJudge
 from personascope.store import Store
+
+if TYPE_CHECKING:
+    from personascope.samples import Sample
+    from personascope.training.reading import Vectors
+    from personascope.training.running import Run
+    from personascope.training.settings import Finetuning
 
 _TRACES = ("trace", "published", "several")
 """Kinds that are kept in a way of their own, or are made of others that are."""
@@ -49,6 +55,23 @@ class RecordedWorkplace(Workplace):
             raise CheckpointError(facts["absent"])
         was = value_of(facts.pop("checkpoint"), Checkpoint, source=str(self.store.path), error=StoreError)
         return RememberingEngine(RecordedEngine(was, store=self.store, **facts), self.store)
+
+    def tuned(self, config: Finetuning, samples: Sequence[Sample], *, vectors: Vectors | None = None) -> Run:
+        """The run of a fine-tuning that is kept beside the store.
+
+        Raises:
+            StoreError: if it is not there: nothing is trained to draw a figure.
+        """
+        from personascope.training.keeping import kept, place_of
+        from personascope.training.reading import Vectors
+
+        found = kept(place_of(config, self.models, vectors=vectors or Vectors(), samples=samples))
+        if found is None:
+            raise StoreError(
+                f"{self.models} does not hold the model tuned on {', '.join(config.data)}, and none is tuned to draw a "
+                "figure: run the study again"
+            )
+        return found
 
     def open_judge(self, name: str) -> Judge:
         """The record of a judge; no key is needed."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from personascope.errors import StudyError, VectorError, check_layer
 from personascope.files import check_name, value_of, write_text
 from personascope.kinds import beside
-from personascope.kinds.workplace import Report, Table, Workplace
+from personascope.kinds.workplace import Report, Table, Workplace, checkpoint_named
 from personascope.records import Bar, Sampling, Where
 from personascope.vectors import NoVector, PersonaVector, Steering, load_vector
 
@@ -122,7 +122,7 @@ def run(study: SaeStudy, place: Workplace) -> Report:
     from personascope.applications.sae import fitting
     from personascope.kinds._features import Bench, Explained, Trial, explain, open_dictionary, write
 
-    engine, judge = place.open_engine(_checkpoint(study)), place.open_judge(study.judge)
+    engine, judge = place.open_engine(checkpoint_named(study.model, study.revision)), place.open_judge(study.judge)
     if study.corpus and not Path(study.corpus).exists():
         raise VectorError(f"{study.corpus}: no such corpus; check the path in study '{study.name}'")
     _check(study, engine)
@@ -219,12 +219,3 @@ def _vector(
     if each.vector:
         return load_vector(each.vector)
     return extract(engine, trait, judge=judge, method=Method(study.extraction, study.evaluation, study.bar))
-
-
-def _checkpoint(study: SaeStudy) -> Any:
-    from personascope.lineages import Checkpoint, load_lineage
-
-    if study.model == "lab":
-        lineage = load_lineage("lab")
-        return (lineage.only((study.revision,)).milestones[0] if study.revision else lineage.milestones[-1]).checkpoint
-    return Checkpoint.at(study.model, revision=study.revision or None)

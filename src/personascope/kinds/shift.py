@@ -6,13 +6,12 @@ Owns: :class:`ShiftStudy`. The one law: a model that was tuned here once is not 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from personascope.errors import StudyError
 from personascope.files import check_name, value_of
 from personascope.kinds import _shifting, beside
-from personascope.kinds.workplace import Report, Table, Workplace
+from personascope.kinds.workplace import Report, Table, Workplace, checkpoint_named
 from personascope.records import Bar, Sampling, Span
 from personascope.training.settings import Finetuning, Training
 from personascope.vectors import NoVector, load_vector
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from personascope.applications.shift import Watched
     from personascope.engines import Engine
     from personascope.judges import Judge
+    from personascope.lineages import Checkpoint
     from personascope.traits import Trait
 
 FILES: Final = _shifting.FILES
@@ -125,9 +125,9 @@ def run(study: ShiftStudy, place: Workplace) -> Report:
     """Extracts vectors, tunes what is to be tuned, asks every model, and writes tables, figures and a page."""
     from personascope.kinds._shifting import Asking, shifted, write
 
-    base, judge = place.open_engine(_base(study)), place.open_judge(study.judge)
-    _check_models(study, base, place)
-    found = [_watched(study, each, engine=base, judge=judge) for each in study.traits]
+    base, judge = place.open_engine(checkpoint_named(study.model, study.revision)), place.open_judge(study.judge)
+    given = _checked(study, base, place)
+    found = [given.get(each.trait) or _extracted(study, each, engine=base, judge=judge) for each in study.traits]
     watched = [each for each in found if not isinstance(each, str)]
     absent = [each for each in found if isinstance(each, str)]
     if not watched:
@@ -148,7 +148,7 @@ def table_of(found: _shifting.Shifted) -> Table:
     rows = []
     for row in found.null.to_dict(orient="records"):
         mine = own.loc[row["trait"]]
-        interval = f"[{mine['low']:.2f}, {mine['high']:.2f}]"
+        interval = f"[{mine['low']:.2f}, {mine['high']:.2f}]" if mine["low"] == mine["low"] else "too few groups"
         null = f"{row['random_median']:.2f}, {row['random_95']:.2f}"
         rows.append((str(row["trait"]), str(row["models"]), f"{mine['pearson']:.3f}", interval, null,
                      f"{row['p_random']:.3f}"))  # fmt: skip
@@ -156,58 +156,70 @@ def table_of(found: _shifting.Shifted) -> Table:
     return Table("finetuning shift against judged change, over models", columns, tuple(rows))
 
 
-def _check_models(study: ShiftStudy, base: Engine, place: Workplace) -> None:
-    """Looks at every model that is there, and at the data of every other, before the first is tuned or asked."""
-    from personascope.applications.shift import check_related
+def _checked(study: ShiftStudy, base: Engine, place: Workplace) -> dict[str, Watched]:
+    """The traits whose vectors are there, by the trait's name in the study.
+
+    Every trait, layer, vector, model and dataset is looked at before the first is asked or tuned.
+    """
+    from personascope.applications.shift import Watched, check_names, check_related
+    from personascope.errors import check_layer
     from personascope.kinds._shifting import tuned_models
     from personascope.training.naming import samples_named
 
-    there = tuned_models(base.checkpoint, [each.path for each in study.models if each.path])
-    check_related(base, [place.open_engine(each.checkpoint) for each in there], ())
-    for each in study.models:
-        if each.data:
-            samples_named(each.data, limit=1)
+    traits = [_trait(study, each) for each in study.traits]
+    check_names(traits)
+    given = {}
+    for each, trait in zip(study.traits, traits, strict=True):
+        check_layer(each.layer, base.last_layer, base.checkpoint.label)
+        if each.vector:
+            given[each.trait] = Watched(trait, load_vector(each.vector), each.layer)
+    there = [one for each in study.models if each.path for one in tuned_models(base.checkpoint, [each.path])]
+    check_related(base, [place.open_engine(each.checkpoint) for each in there], list(given.values()))
+    for model in study.models:
+        if model.data:
+            samples_named(model.data, limit=1)
+    return given
 
 
 def _tuned(study: ShiftStudy, base: Engine, place: Workplace) -> list[_shifting.Tuned]:
-    """Every tuned model; those with data are tuned in the study's folder, unless they are there."""
+    """Every tuned model; those with data are tuned here, unless they are there."""
     from personascope.kinds._shifting import Tuned, tuned_models
-    from personascope.lineages import Checkpoint
-    from personascope.training.running import finetune
 
     found = []
     for each in study.models:
         if each.path:
-            (first, *more) = tuned_models(base.checkpoint, [each.path])
+            there = tuned_models(base.checkpoint, [each.path])
+            steps = [""] if len(there) == 1 else ["/" + one.name.rsplit("/", 1)[-1] for one in there]
             found += [
-                replace(first, name=each.name if not more else first.name, group=each.group or first.group),
-                *more,
+                Tuned(each.name + step, one.checkpoint, each.group or each.name)
+                for one, step in zip(there, steps, strict=True)
             ]
-            continue
-        folder = place.out / "models" / each.name
-        if not folder.exists():
-            source = str(base.checkpoint.path or base.checkpoint.model)
-            revision = None if base.checkpoint.path else base.checkpoint.revision
-            config = Finetuning(source, each.data, revision, training=study.training, limit=each.samples)
-            finetune(config, folder, device=place.device)
-        if study.training.method == "lora":
-            adapted = replace(base.checkpoint, adapter=str(folder))
-            found.append(Tuned(each.name, adapted, each.group))
         else:
-            found.append(Tuned(each.name, Checkpoint.at(folder), each.group))
+            found.append(Tuned(each.name, _trained(study, each, base, place), each.group))
     return found
 
 
-def _watched(study: ShiftStudy, each: ShiftedTrait, *, engine: Engine, judge: Judge) -> Watched | str:
-    """A trait with its vector, or why it has none."""
+def _trained(study: ShiftStudy, model: TunedModel, base: Engine, place: Workplace) -> Checkpoint:
+    """The checkpoint of a model that is tuned here."""
+    from personascope.lineages import Checkpoint
+    from personascope.training.naming import samples_named
+
+    source = str(base.checkpoint.path or base.checkpoint.model)
+    revision = None if base.checkpoint.path else base.checkpoint.revision
+    config = Finetuning(source, model.data, revision, training=study.training, limit=model.samples)
+    samples = samples_named(model.data, limit=model.samples, seed=study.training.seed)
+    folder = place.tuned(config, samples).folder
+    if study.training.method == "lora":
+        return replace(base.checkpoint, adapter=str(folder))
+    return Checkpoint.at(folder)
+
+
+def _extracted(study: ShiftStudy, each: ShiftedTrait, *, engine: Engine, judge: Judge) -> Watched | str:
+    """A trait with a vector of its own, or why it has none."""
     from personascope.applications.shift import Watched
-    from personascope.errors import check_layer
     from personascope.extract import Method, extract
 
-    check_layer(each.layer, engine.last_layer, engine.checkpoint.label)
     trait = _trait(study, each)
-    if each.vector:
-        return Watched(trait, load_vector(each.vector), each.layer)
     vector = extract(engine, trait, judge=judge, method=Method(study.extraction, study.evaluation, study.bar))
     if isinstance(vector, NoVector):
         return f"{trait.name}: no vector at {engine.checkpoint.label} ({vector.counts})"
@@ -218,20 +230,3 @@ def _trait(study: ShiftStudy, each: ShiftedTrait) -> Trait:
     from personascope.traits import load_trait
 
     return load_trait(each.trait, form=each.form).limited(study.limit)
-
-
-def _base(study: ShiftStudy) -> Any:
-    from personascope.lineages import Checkpoint, load_lineage
-
-    if study.model == "lab" and not Path("lab").is_dir():
-        lineage = load_lineage("lab")
-        known = (*lineage.milestones, *lineage.targets)
-        chosen = (
-            [each for each in known if each.label == study.revision] if study.revision else [lineage.milestones[-1]]
-        )
-        if not chosen:
-            raise StudyError(
-                f"the lab has no milestone '{study.revision}': give one of {[each.label for each in known]}"
-            )
-        return chosen[0].checkpoint
-    return Checkpoint.at(study.model, revision=study.revision or None)

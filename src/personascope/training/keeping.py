@@ -1,7 +1,7 @@
 """Trained models that are kept: the same run is not trained twice.
 
-Owns: :func:`trained`. The one law: a folder is taken for a run's only if its passport says the same configuration, the
-same vectors and the same examples; so a changed number trains anew, and a killed study goes on.
+Owns: :func:`trained` and :func:`kept`. The one law: a folder is taken for a run's only if it was made from the same
+configuration, the same vectors and the same samples; so a changed number trains anew, and a killed study goes on.
 """
 
 from __future__ import annotations
@@ -33,15 +33,25 @@ def trained(
 
     Every run has a folder of its own in ``folder``, named by what it depends on.
     """
+    out = place_of(config, folder, vectors=vectors, samples=samples)
+    return kept(out) or finetune(config, out, vectors=vectors, samples=samples, device=device, told=told)
+
+
+def place_of(config: Finetuning, folder: Path, *, vectors: Vectors, samples: Sequence[Sample]) -> Path:
+    """Where the run of a configuration is kept, if it was trained: a folder named by what it depends on."""
     said = {
         "configuration": json.loads(json.dumps(asdict(config))),
         "vectors": {name: [each.digest for each in some] for name, some in vars(vectors).items()},
         "samples": [[message.table for message in sample.messages] for sample in samples],
     }
-    out = folder / key_of("finetuning", said)[:16]
+    return folder / key_of("finetuning", said)[:16]
+
+
+def kept(out: Path) -> Run | None:
+    """The run that is kept in a folder; ``None`` if there is none."""
     file = out / PASSPORT
     if not file.is_file():
-        return finetune(config, out, vectors=vectors, samples=samples, device=device, told=told)
+        return None
     passport = json.loads(file.read_text(encoding="utf-8"))
     found = passport["run"]
     return Run(
