@@ -39,6 +39,8 @@ _TEXTS: Final = (
     "chat_template.*",
 )
 _ADAPTER: Final = ("adapter_config.json", "adapter_model*")
+RENAMED: Final = "`is_gradient_checkpointing` is deprecated"
+"""What transformers warns of where peft reads an attribute that was renamed; nothing a user could mend."""
 _DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -228,6 +230,7 @@ def load_model(
         with _as_checkpoint_error(checkpoint, "adapter"), warnings.catch_warnings():
             # peft only warns where an adapter's weights fit nothing in the model, and then applies zeros.
             warnings.filterwarnings("error", message="Found missing adapter keys")
+            warnings.filterwarnings("ignore", message=RENAMED, category=FutureWarning)
             model = peft.PeftModel.from_pretrained(model, str(adapter))
     if not device_map:
         model = model.to(device)

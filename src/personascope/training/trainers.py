@@ -7,6 +7,7 @@ libraries' own defaults differ from each other and from version to version.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,9 @@ def _adapted(model: nn.Module, checkpoint: Checkpoint, settings: Training) -> An
         task_type="CAUSAL_LM",
     )
     try:
-        adapted: Any = peft.get_peft_model(model, config)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=loading.RENAMED, category=FutureWarning)
+            adapted: Any = peft.get_peft_model(model, config)
     except ValueError:
         known = {name.rsplit(".", 1)[-1] for name, each in model.named_modules() if isinstance(each, nn.Linear)}
         raise StudyError(
