@@ -149,6 +149,24 @@ def test_within_the_callback_any_error_leaves_no_hook(folders, tmp_path):
     assert hooks_on(model) == 0
 
 
+def test_after_an_error_in_the_loss_a_bare_callback_edits_no_evaluation(folders, tmp_path):
+    model, batch = toy_training.model(folders["Llama"]), toy_training.batch()
+    with torch.no_grad():
+        before = model.eval()(**batch).logits
+
+    class Broken(transformers.Trainer):
+        def compute_loss(self, model, inputs, *args, **kwargs):
+            model(**inputs)
+            raise RuntimeError("on purpose")
+
+    callback = GuardCallback(preventative([toy_training.vector()], layers=[0, 2], strength=3.0))
+    with pytest.raises(RuntimeError, match="on purpose"):
+        toy_training.stock(model, tmp_path, base=Broken, callbacks=[callback]).train()
+    with torch.no_grad():
+        assert torch.equal(model.eval()(**batch).logits, before), "a guard of a broken run steers what is asked after"
+        assert not torch.equal(model.train()(**batch).logits, before), "while it trains on, it is guarded"
+
+
 def test_a_schedule_scales_every_step(folders, tmp_path):
     model, vector, seen = toy_training.model(folders["Llama"]), toy_training.vector(), []
     guard = preventative([vector], layers=[2], strength=4.0, schedule=Schedule(warm_up=1.0))

@@ -7,7 +7,7 @@ that did not act in a training step stops the run.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -30,11 +30,14 @@ def stream_of(model: nn.Module) -> tuple[ResidualStream, int, int]:
 
 
 @contextmanager
-def guarded(model: nn.Module, guard: Guard, *, factor: float = 1.0) -> Iterator[Counter[int]]:
+def guarded(
+    model: nn.Module, guard: Guard, *, factor: float = 1.0, only_training: bool = False
+) -> Iterator[Counter[int]]:
     """While this is open, every forward pass of the model is guarded; gives how often each layer was edited.
 
-    What is added is multiplied by ``factor``. Keep it open until after the backward pass if the model checkpoints
-    activations: they are computed again then, and each layer may be edited twice. It is off again whatever happens.
+    What is added is multiplied by ``factor``; with ``only_training`` passes in evaluation mode are left alone. Keep it
+    open until after the backward pass if the model checkpoints activations: they are computed again then, and each
+    layer may be edited twice. It is off again whatever happens.
 
     Raises:
         LayerError, VectorError: if the guard does not fit the model.
@@ -46,7 +49,12 @@ def guarded(model: nn.Module, guard: Guard, *, factor: float = 1.0) -> Iterator[
     stream, blocks, width = stream_of(model)
     guard.check(last_layer=blocks, hidden_size=width, whose=type(model).__name__)
     fired: Counter[int] = Counter()
-    with stream.touched({layer: _touch(guard, layer, factor, fired) for layer in guard.layers}):
+    embedding: Any = model.get_input_embeddings()  # type: ignore[operator]
+
+    def awake() -> bool:  # asked of a module deep inside, whichever of the wrappers around it was told to evaluate
+        return not only_training or bool(embedding.training)
+
+    with stream.touched({layer: _touch(guard, layer, factor, fired, awake) for layer in guard.layers}):
         yield fired
 
 
@@ -55,7 +63,8 @@ class GuardCallback(TrainerCallback):
 
     The hooks are on the model from the beginning of every step to just before the optimizer moves, through all
     accumulated batches and backward passes, and never while it is evaluated or saved. An error in the forward pass
-    takes them off too; to have them off after any error at all, train within ``with callback:``.
+    takes them off too. After one in the loss or the backward pass, which no callback hears of, they edit nothing once
+    the model is in evaluation mode; to have them off after any error at all, train within ``with callback:``.
 
     Raises, from within ``train()``:
         LayerError, VectorError: at the first step, if the guard does not fit the model.
@@ -77,7 +86,8 @@ class GuardCallback(TrainerCallback):
         """Puts the hooks on, at this step's strength."""
         self._open.close()  # a run that was broken off may have left them
         factor = self.guard.schedule.factor(state.global_step, state.max_steps)
-        self._fired = self._open.enter_context(guarded(model, self.guard, factor=factor))
+        at_work = guarded(model, self.guard, factor=factor, only_training=True)
+        self._fired = self._open.enter_context(at_work)
         handle = model.register_forward_hook(self._broken, always_call=True)
         self._open.callback(handle.remove)
 
@@ -101,13 +111,15 @@ class GuardCallback(TrainerCallback):
             self._open.close()
 
 
-def _touch(guard: Guard, layer: int, factor: float, fired: Counter[int]) -> Touch:
+def _touch(guard: Guard, layer: int, factor: float, fired: Counter[int], awake: Callable[[], bool]) -> Touch:
     """What a guard does to one layer's stream: additions first, then the others in their order, in its own dtype."""
     here = [edit for edit in guard.edits if edit.layer == layer]
     ordered = [edit for edit in here if edit.operation == "add"] + [edit for edit in here if edit.operation != "add"]
     ready: dict[tuple[torch.device, torch.dtype], list[torch.Tensor]] = {}
 
     def touch(stream: torch.Tensor) -> torch.Tensor:
+        if not awake():
+            return stream
         fired[layer] += 1
         place = (stream.device, stream.dtype)
         if place not in ready:
@@ -127,7 +139,8 @@ def _directions(edits: Sequence[Edit], factor: float, device: torch.device, dtyp
 def _edited(stream: torch.Tensor, edit: Edit, direction: torch.Tensor) -> torch.Tensor:
     if edit.operation == "add":
         return stream + direction
-    along = (stream @ direction).unsqueeze(-1)
-    if edit.operation == "cap":
-        along = (along - edit.bound).clamp(min=0) if edit.bound is not None else along
-    return stream - along * direction
+    with torch.autocast(stream.device.type, enabled=False):  # else a float32 stream is projected in 8 bits
+        along = (stream @ direction).unsqueeze(-1)
+        if edit.operation == "cap":
+            along = (along - edit.bound).clamp(min=0) if edit.bound is not None else along
+        return stream - along * direction
