@@ -22,6 +22,7 @@ from personascope.figures.training import prevention
 from personascope.kinds import open_study
 from personascope.kinds.finetune import Way, counts
 from personascope.records import Answer, Request, Response, Verdict
+from personascope.training.guards import Schedule
 from personascope.training.settings import Guarding
 from personascope.vectors import Steering
 
@@ -60,6 +61,14 @@ def test_of_equals_the_weakest_is_chosen_and_seeds_count_together():
     assert choose(*equal)[0] == 1.0
     rows = [measured("guard", score, strength=1.0, seed=seed) for seed, score in enumerate((0.0, 40.0))]
     assert choose(*rows, measured("guard", 25.0, strength=2.0))[0] == 1.0
+
+
+def test_the_weakest_is_that_whatever_its_sign_and_what_could_not_be_scored_comes_last():
+    equal = [measured("inference", 20.0, strength=strength) for strength in (-3.0, -1.0, -2.0)]
+    assert choose(*equal)[0] == -1.0, "steering against a trait by 3 is stronger than by 1"
+    silent = measured("guard", math.nan, strength=1.0, coherence=math.nan)
+    assert choose(silent, measured("guard", 60.0, strength=2.0))[0] == 2.0
+    assert choose(silent, measured("guard", 60.0, strength=2.0, coherence=10.0))[0] == 2.0
 
 
 @pytest.mark.parametrize(
@@ -157,6 +166,8 @@ def test_a_way_is_written_with_what_its_strengths_are_of():
     assert Way("inference", inference=Steering(2, -1.0, "vector")).at(-2.0).inference.strength == -2.0
     with pytest.raises(StudyError, match="nothing that strengths are of"):
         Way("ablation", guard=Guarding("ablate", "all"), strengths=(1.0,))
+    with pytest.raises(StudyError, match="given increments or a schedule"):
+        Guarding("ablate", "all", schedule=Schedule(decay=0.5))
 
 
 STUDY = """
@@ -225,6 +236,8 @@ def test_a_small_study_runs_once_and_counts_what_it_asks(run, tmp_path):
         ("seeds = [0]", "seeds = [1, 1]", "all different"),
         ("negative_prompt = true", "negative_prmpt = true", "did you mean 'negative_prompt'"),
         (", strength = 1.0 }\nstrengths", " }\nstrengths", "steering needs one"),
+        ("negative_prompt = true", "negative_prompt = true\ninoculate = true", "changes both training and asking"),
+        (", strength = 1.0 }\nstrengths", ", strength = 1.0, vectors = ['v'] }\nstrengths", "the one it extracts"),
     ],
 )
 def test_what_is_wrong_with_a_study_is_said(tmp_path, old, new, message):

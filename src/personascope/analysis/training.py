@@ -73,8 +73,8 @@ def compare_ways(
         ends = _interval(values, level=level, seed=seed)
         moved = _interval(values - base, level=level, seed=seed)
         coherence = float(group["coherence"].mean())
-        mean, change = float(np.nanmean(values)), float(np.nanmean(values - base)) if len(own) else np.nan
-        coherence_change = coherence - float(own["coherence"].mean()) if len(own) else np.nan
+        mean, change = _mean(values), _mean(values - base)
+        coherence_change = coherence - float(own["coherence"].mean())
         rows.append((way, strength, trait, *table.shape, mean, *ends, change, *moved, coherence, coherence_change))
     return pd.DataFrame(rows, columns=WAYS)
 
@@ -101,6 +101,8 @@ def _named(measured: Measured) -> tuple[str, float, int]:
     return condition.way, condition.strength, -1 if condition.seed is None else condition.seed
 
 
-def _mean(values: Sequence[float]) -> float:
-    known = [value for value in values if not np.isnan(value)]
-    return float(np.mean(known)) if known else np.nan
+def _mean(values: Sequence[float] | np.ndarray) -> float:
+    """The mean of what is known; NaN of nothing."""
+    every = np.asarray(values, dtype=np.float64)
+    known = every[~np.isnan(every)]
+    return float(known.mean()) if len(known) else np.nan

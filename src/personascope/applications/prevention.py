@@ -135,20 +135,23 @@ def chosen_strength(
 
     The trait is scored on the selection questions, all seeds together. Only strengths count that cost no more than the
     tolerance: coherence against the model before training; training loss, accuracy and perplexity against plain
-    training. Of equals the weakest is chosen; if none is within the tolerance, the one nearest to it.
+    training. Of equals the weakest (whatever its sign) is chosen; if none is within the tolerance, the one nearest to
+    it. One under which no answer could be scored comes after all others.
     """
     allowed = tolerance or Tolerance()
     before = base.score(trait, "selection")
-    strengths = sorted({each.condition.strength for each in found})
+    strengths = sorted({each.condition.strength for each in found}, key=abs)
     rows = []
     for strength in strengths:
         some = [each for each in found if each.condition.strength == strength]
-        distance = abs(_mean([each.score(trait, "selection") for each in some]) - before)
-        rows.append((_excess(some, base, plain, trait, allowed), distance, strength))
+        score = _mean([each.score(trait, "selection") for each in some])
+        excess = math.inf if math.isnan(score) else _excess(some, base, plain, trait, allowed)
+        rows.append((excess, abs(score - before), strength))
     within = [row for row in rows if row[0] <= 0]
     if not within:
-        return min(rows)[2], f"none of {len(rows)} strengths is within the tolerance; this one exceeds it least"
-    _, distance, strength = min(within, key=lambda row: (row[1], row[2]))
+        nearest = min(rows, key=lambda row: row[0])[2]
+        return nearest, f"none of {len(rows)} strengths is within the tolerance; this one exceeds it least"
+    _, distance, strength = min(within, key=lambda row: row[1])
     return strength, (
         f"of {len(within)} of {len(rows)} strengths within the tolerance, the trait stays nearest to the "
         f"{before:.1f} before training: {distance:.1f} points off on the selection questions"

@@ -51,6 +51,15 @@ class Way:
             raise StudyError(
                 f"way '{self.name}' has nothing that strengths are of: give a guard that steers, a penalty"
             )
+        if self.asks_plain and (self.guard or self.penalty or self.inoculate):
+            raise StudyError(
+                f"way '{self.name}' changes both training and asking, and what asks is asked of the plainly trained "
+                "model: make two ways of it"
+            )
+        if any(part is not None and part.vectors for part in (self.guard, self.penalty)):
+            raise StudyError(
+                f"way '{self.name}' names vectors, and a study guards along the one it extracts: leave them out"
+            )
         if self.strengths and self.like:
             raise StudyError(f"way '{self.name}' has strengths and takes that of '{self.like}': leave one out")
 

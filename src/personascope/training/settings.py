@@ -87,6 +87,8 @@ class Guarding:
                 f"a guard of kind '{self.kind}' was given the strength {self.strength}: steering needs one, "
                 "and an ablation has none"
             )
+        if self.kind == "ablate" and (self.increments is not None or self.schedule != Schedule()):
+            raise StudyError("an ablation was given increments or a schedule, which it has not: leave them out")
 
     def guard(self, vectors: Sequence[PersonaVector]) -> Guard:
         """The guard along vectors."""
