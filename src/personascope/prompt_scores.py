@@ -26,6 +26,7 @@ from personascope.identity import key_of
 from personascope.interop.prompts import AskedPrompt, read_prompts
 from personascope.interop.samples import RowWriter
 from personascope.records import Request, Response, Sampling
+from personascope.samples import following
 
 CHUNK: Final = 32
 """Prompts that are read together, and lost together if a run is killed."""
@@ -153,7 +154,7 @@ def responses_of(scoring: Scoring, prompts: Sequence[AskedPrompt]) -> list[Respo
     """Each prompt with the answer it has in the file, else with the model's own if it is to answer, else with none."""
     texts = [scoring.engine.render(each.prompt) for each in prompts]
     found = [
-        replace(unanswered(text), text=each.answer or "", source=each.where)
+        replace(unanswered(text), text=following(text, each.prompt, each.answer or ""), source=each.where)
         for text, each in zip(texts, prompts, strict=True)
     ]
     if scoring.answering is not None:
@@ -199,4 +200,7 @@ def _row(asked: AskedPrompt, response: Response | None, along: Any, *, problem: 
         start = response.spoken[1]
         row["projections"] = [float(value) for value in along[start - 1]]
         row["spoken"] = [float(value) for value in along[start:].mean(axis=0)] if len(along) > start else None
+        if not np.isfinite([*row["projections"], *(row["spoken"] or ())]).all():
+            problem = "its projections are no numbers: read it in float32 or bfloat16"
+            row |= {"projections": None, "spoken": None}
     return {**row, "answer": None if response is None else response.text or None, "problem": problem}

@@ -1,7 +1,7 @@
 """Samples of training data: conversations that a model is, or is to be, trained on.
 
-Owns: :class:`Message` and :class:`Sample`. The one law: a sample keeps the row it was read from, so that whatever is
-found out about it can be written beside it.
+Owns: :class:`Message`, :class:`Sample` and :func:`following`. The one law: a sample keeps the row it was
+read from, so that whatever is found out about it can be written beside it.
 """
 
 from __future__ import annotations
@@ -64,3 +64,10 @@ class Sample:
     def exchange(self) -> tuple[Prompt, str]:
         """The first exchange: what is asked before the first assistant turn, and that turn."""
         return self.exchanges[0]
+
+
+def following(asked: str, prompt: Prompt, answer: str) -> str:
+    """An answer as it follows its rendered prompt: after a bare question, which no template closes, comes a space."""
+    bare = prompt.question != "" and asked.endswith(prompt.question)
+    apart = asked[-1:].isspace() or answer[:1].isspace()
+    return f" {answer}" if bare and answer and not apart else answer

@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 
 import personascope as ps
-from personascope.applications.monitor import Watched, project_prompts, project_tokens, unanswered
+from personascope.applications.monitor import (
+    Threshold,
+    Watched,
+    project_prompts,
+    project_tokens,
+    save_thresholds,
+    unanswered,
+)
 from personascope.lab.spectra import graded_descriptions
 from personascope.prompt_scores import COLUMNS, Scoring, projections_of, score_prompts
 
@@ -202,6 +209,14 @@ def test_options_that_cannot_be_used_are_refused_and_nothing_is_written(run, fil
     refused(run("monitor", "lab", *files, "--calibrate", 0.01), "needs 99 prompts at least and there are 14")
     refused(run("monitor", "lab", *files, "--calibrate", 0), "between 0 and 1")
     refused(run("monitor", "lab", *files, "--threshold", "none.json"), "none.json: no such file", "--calibrate RATE")
+    limit = Threshold("bold", "0" * 64, 2, "lab", "1", 1.0, 0.1, 0.0, 0.2, 9)
+    save_thresholds([limit], tmp_path / "bold.json")
+    refused(
+        run("monitor", "lab", *files, "--threshold", "bold.json"),
+        "bold.json has thresholds of bold",
+        "nothing would be",
+    )
+    (tmp_path / "bold.json").unlink()
     refused(run("monitor", "lab", *files, "--out", "prompts.jsonl"), "would be written over")
     refused(run("monitor", "lab", *files, "--out", "scores.txt"), "ends in '.txt'")
     refused(run("monitor", "labb", *files), "labb")

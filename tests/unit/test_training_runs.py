@@ -93,6 +93,22 @@ def test_an_inoculation_is_before_every_prompt_and_is_not_learned():
     )
 
 
+def test_a_conversation_is_inoculated_with_one_prompt_throughout():
+    tokenizer, turns = toy_models.byte_tokenizer(), ("one", "uno", "two", "dos", "three", "tres")
+    messages = tuple(Message(("user", "assistant")[place % 2], text) for place, text in enumerate(turns))
+    found = examples_of(tokenizer, [Sample(messages)] * 6, inoculation=("a ;", "b ;"), seed=0).examples
+    firsts = [tokenizer.decode(list(each.tokens[:1])) for each in found]
+    assert [len(set(firsts[start : start + 3])) for start in range(0, 18, 3)] == [1] * 6
+    assert set(firsts) == {"a", "b"}, "conversations draw their own"
+
+
+def test_an_answer_that_begins_with_a_space_gets_no_other():
+    tokenizer = toy_models.byte_tokenizer()
+    pairs = [Sample((Message("user", "ask"), Message("assistant", text))) for text in ("so", " so")]
+    one, other = examples_of(tokenizer, pairs).examples
+    assert one == other
+
+
 def test_padding_is_neither_attended_to_nor_learned():
     batch = collated(toy_training.examples(), fill=0)
     assert (batch["labels"][batch["attention_mask"] == 0] == IGNORED).all()

@@ -22,7 +22,7 @@ from personascope.engines import Engine
 from personascope.errors import StudyError, VectorError, check_layer
 from personascope.judges import Judge
 from personascope.records import Case, Probe, Request, Response, Sampling
-from personascope.samples import Sample
+from personascope.samples import Sample, following
 from personascope.traits import Prompt, Rubric
 from personascope.vectors import PersonaVector
 
@@ -187,7 +187,7 @@ def _prepared(engine: Engine, samples: Sequence[Sample], measure: Measure) -> li
     for sample in samples:
         prompt, answer = sample.exchanges[0 if measure.turn == "first" else -1]
         asked = _rendered(engine, prompt)
-        said = Response(Request(asked, measure.sampling), None, None, _following(asked, prompt, answer), "unknown")
+        said = Response(Request(asked, measure.sampling), None, None, following(asked, prompt, answer), "unknown")
         note = "no prompt" if not prompt.question.strip() else "empty answer" if not answer.strip() else ""
         rows.append(_Row(sample, prompt, answer, said, note))
     sound = [row for row in rows if not row.note]
@@ -205,12 +205,6 @@ def _prepared(engine: Engine, samples: Sequence[Sample], measure: Measure) -> li
 
 def _rendered(engine: Engine, prompt: Prompt) -> str:
     return engine.render(prompt) if prompt.question.strip() else ""
-
-
-def _following(asked: str, prompt: Prompt, answer: str) -> str:
-    """The answer as it follows its prompt: after a bare question, which no template closes, a space stands between."""
-    bare = asked.endswith(prompt.question) and not asked[-1:].isspace() and not answer[:1].isspace()
-    return f" {answer}" if bare and answer else answer
 
 
 def _project(engine: Engine, rows: Sequence[_Row], probes: Sequence[Probe]) -> None:

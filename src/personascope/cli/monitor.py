@@ -58,6 +58,7 @@ def monitor(
     from personascope.applications.monitor.thresholds import check_rate
     from personascope.cli.opening import sampling_for
     from personascope.engines.opening import open_engine
+    from personascope.errors import StudyError
     from personascope.prompt_scores import Scoring, check_scored, count_prompts, score_prompts
 
     path = outputs.check_file(out or Path(f"{prompts.stem}-scores.jsonl"))
@@ -72,6 +73,11 @@ def monitor(
     known = _known(threshold) if calibrate is None else {}
     watched = _watched(vectors, layer or (), known, engine)
     check_watched(engine, watched)
+    if known and not any(each.name in known for each in watched):
+        raise StudyError(
+            f"{threshold} has thresholds of {', '.join(known)}, and the vectors given are "
+            f"{', '.join(each.name for each in watched)}: nothing would be flagged; give those, or calibrate"
+        )
     for each in watched:
         if each.name in known:
             known[each.name].check(each, engine.checkpoint, source=str(threshold))

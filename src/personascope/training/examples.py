@@ -16,7 +16,7 @@ import torch
 
 from personascope.engines import rendering
 from personascope.errors import EngineError, SampleError
-from personascope.samples import Sample
+from personascope.samples import Sample, following
 from personascope.traits import Prompt
 
 IGNORED: Final = -100
@@ -67,11 +67,11 @@ def examples_of(
     prompts: list[str] = []
     answers: list[str] = []
     for sample in samples:
+        drawn = pen.choice(inoculation) if inoculation else None
         for prompt, answer in sample.exchanges:
-            asked = rendering.render(tokenizer, _inoculated(prompt, inoculation, pen))
-            apart = "" if tokenizer.chat_template or asked[-1:].isspace() else " "
+            asked = rendering.render(tokenizer, _inoculated(prompt, drawn))
             prompts.append(asked)
-            answers.append(apart + answer + end)
+            answers.append(following(asked, prompt, answer) + end)
     before, after = rendering.encode(tokenizer, prompts), rendering.encode_answers(tokenizer, answers)
     whole = [
         Example(before[asked] + _closed(tokenizer, after[said]), len(before[asked]))
@@ -94,10 +94,9 @@ def collated(examples: Sequence[Example], *, fill: int) -> dict[str, torch.Tenso
     }
 
 
-def _inoculated(prompt: Prompt, inoculation: Sequence[str], pen: random.Random) -> Prompt:
-    if not inoculation:
+def _inoculated(prompt: Prompt, drawn: str | None) -> Prompt:
+    if drawn is None:
         return prompt
-    drawn = pen.choice(inoculation)
     return replace(prompt, instruction=drawn if prompt.instruction is None else f"{drawn}\n\n{prompt.instruction}")
 
 
