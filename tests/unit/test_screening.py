@@ -199,6 +199,11 @@ def test_a_reference_gives_the_thresholds_and_the_bar():
     assert list(found.dropped[0]) == [False, True, True], "the judge drops what the projection lets through"
 
 
+def test_a_reference_of_which_nothing_is_measured_is_refused_and_does_not_keep_everything():
+    with pytest.raises(StudyError, match="r gives no threshold, because none of its 2 samples"):
+        decided(Rule(reference="r"), [scores([9.0])], against="nothing", reference=scores([np.nan, np.nan]))
+
+
 def test_a_bar_alone_drops_by_the_judge():
     found = decided(Rule(bar=50), [scores([9.0, 0.0], judged=[10, 60])], against="nothing")
     assert list(found.dropped[0]) == [False, True]

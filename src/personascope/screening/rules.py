@@ -83,7 +83,11 @@ class Decision:
 
 
 def decided(rule: Rule, scored: Sequence[Scores], *, against: Against, reference: Scores | None = None) -> Decision:
-    """Which samples of each dataset are dropped."""
+    """Which samples of each dataset are dropped.
+
+    Raises:
+        StudyError: if of the reference nothing could be measured, so that there is no threshold.
+    """
     gauges = scored[0].projection.shape[1]
     scores = np.concatenate([each.difference(against) for each in scored])
     judged = np.concatenate([each.judged for each in scored])
@@ -91,6 +95,11 @@ def decided(rule: Rule, scored: Sequence[Scores], *, against: Against, reference
     if reference is not None:
         thresholds = percentile_of(reference.difference(against), rule.percentile)
         bars = percentile_of(reference.judged, rule.percentile)
+        if not np.isfinite(thresholds).all():
+            raise StudyError(
+                f"{rule.reference or 'the reference'} gives no threshold, because none of its {len(reference)} samples "
+                "could be measured: give another reference, or thresholds"
+            )
     if rule.thresholds:
         thresholds = np.broadcast_to(np.array(rule.thresholds, dtype=np.float64), gauges)
     if rule.bar is not None:
