@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 
 import numpy as np
 import pandas as pd
@@ -108,6 +109,18 @@ def test_what_a_study_file_cannot_ask_is_refused_before_anything_is_made(run, tm
     assert said in told
     assert len([line for line in told.splitlines() if line.startswith("error:")]) == 1
     assert not (tmp_path / "out").exists(), "nothing is made before the study is understood"
+
+
+def test_a_layer_that_the_model_lacks_is_refused_before_anything_is_asked(run, tmp_path) -> None:
+    (tmp_path / "wrong.toml").write_text(STUDY + "layer = 9\n")
+    code, _, told = run("run", "wrong.toml", "--out", "out")
+    assert code == 1
+    assert "layer 9 asked of" in told
+    assert told.count("error:") == 1, told
+    with sqlite3.connect(tmp_path / "out" / "store" / "records.sqlite") as store:
+        ((asked,),) = store.execute("SELECT count(*) FROM records")
+    store.close()
+    assert asked == 0, "responses were asked for before the layer was looked at"
 
 
 EARLY = STUDY.replace("[0, 3]", "[0, 4, 20]").replace('model = "lab"', 'model = "lab"\nrevision = "step-00226"')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from safetensors.torch import load_file
@@ -16,7 +17,7 @@ from personascope.errors import CheckpointError, EngineError, PersonascopeError,
 from personascope.records import Request, Response
 from personascope.samples import Message, Sample
 from personascope.training.examples import IGNORED, collated, examples_of
-from personascope.training.keeping import trained
+from personascope.training.keeping import place_of, trained
 from personascope.training.naming import samples_named
 from personascope.training.reading import Vectors, read_finetuning
 from personascope.training.running import finetune
@@ -210,13 +211,28 @@ def test_a_folder_that_is_there_is_not_written_over(folder, tmp_path):
 
 
 def test_a_kept_run_is_not_trained_again_and_another_number_is(folder, tmp_path):
-    told = []
+    told, base = [], ps.open_engine(folder).checkpoint
     for rate in (1e-2, 1e-2, 1e-3):
         config = configured(folder, training={"learning_rate": rate})
-        run = trained(config, tmp_path, vectors=Vectors(), samples=SAMPLES, told=lambda *said: told.append(said))
+        run = trained(
+            config, tmp_path, base=base, vectors=Vectors(), samples=SAMPLES, told=lambda *said: told.append(said)
+        )
         assert len(run.losses) == 2
     assert len(told) == 4
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_kept_run_is_known_by_its_weights_and_not_by_their_place(folder, tmp_path):
+    config, base = configured(folder), ps.open_engine(folder).checkpoint
+
+    def place(config, base, samples=SAMPLES):
+        return place_of(config, tmp_path, base=base, vectors=Vectors(), samples=samples)
+
+    here = place(config, base)
+    moved = replace(base, path=tmp_path / "elsewhere")
+    assert place(replace(config, model=str(tmp_path / "elsewhere"), data=("other name",)), moved) == here
+    assert place(config, replace(base, revision="0" * 64)) != here, "other weights in the same folder are another model"
+    assert place(config, base, SAMPLES[:3]) != here
 
 
 def test_families_of_the_lab_are_samples_by_name():

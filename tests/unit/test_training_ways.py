@@ -247,6 +247,14 @@ def test_what_is_wrong_with_a_study_is_said(tmp_path, old, new, message):
         open_study(tmp_path / "small.toml")
 
 
+def test_a_layer_that_the_model_lacks_is_refused_before_anything_is_trained(run, tmp_path):
+    (tmp_path / "small.toml").write_text(STUDY.replace("inference = { layer = 2", "inference = { layer = 9"))
+    code, _, told = run("run", "small.toml", "--out", "found")
+    assert code == 1
+    assert "layer 9 asked of" in told
+    assert not (tmp_path / "found" / "models").exists()
+
+
 @pytest.mark.parametrize("name", ["lab-prevention", "qwen-2.5-7b-prevention"])
 def test_the_bundled_studies_can_be_read_and_counted(name):
     study = open_study(name)

@@ -20,11 +20,11 @@ from personascope.applications.prevention import (
     measure,
     random_like,
 )
-from personascope.engines.opening import open_engine
+from personascope.errors import check_layer
 from personascope.extract import Method, extract
 from personascope.files import write_text
 from personascope.kinds.finetune import FILES, PLAIN, FinetuneStudy, Way
-from personascope.kinds.workplace import Report, Table, Workplace
+from personascope.kinds.workplace import Report, Table, Workplace, checkpoint_named
 from personascope.lineages import Checkpoint
 from personascope.training.naming import samples_named
 from personascope.training.reading import Vectors
@@ -48,9 +48,10 @@ class _Comparison:
         texts, choices = load_texts(study.texts, limit=study.limit), load_choices(study.choices, limit=study.limit)
         self.measures = Measures(self.trait, others, study.evaluation, texts, choices)
         self.judge = place.open_judge(study.judge)
-        # Resolved here, so that the lab's name and a revision mean what they mean to every verb.
-        self.checkpoint = open_engine(study.model, revision=study.revision or None, device=place.device).checkpoint
-        self.engine = place.open_engine(self.checkpoint)
+        self.engine = place.open_engine(checkpoint_named(study.model, study.revision))
+        self.checkpoint = self.engine.checkpoint
+        for layer in {layer for way in study.ways for layer in way.layers}:
+            check_layer(layer, self.engine.last_layer, self.checkpoint.label)
 
     def vector(self) -> PersonaVector | NoVector:
         """The trait's vector of the untrained model."""
@@ -94,7 +95,7 @@ class _Comparison:
         )
         needed = Vectors((vector,) if way.guard else (), (vector,) if way.penalty else ())
         samples = samples_named(study.data, limit=study.samples, seed=seed)
-        return self.place.tuned(config, samples, vectors=needed)
+        return self.place.tuned(config, samples, base=self.checkpoint, vectors=needed)
 
     def _checkpoint(self, run: Run) -> Checkpoint:
         if (run.folder / "adapter_config.json").is_file():

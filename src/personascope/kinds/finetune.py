@@ -77,6 +77,12 @@ class Way:
             return self.penalty.weight
         return self.inference.strength if self.inference is not None else None
 
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Every layer it names; none where it says ``"all"``."""
+        parts = (each.layers for each in (self.guard, self.penalty, self.inference) if each is not None)
+        return tuple(layer for layers in parts if layers != "all" for layer in layers)
+
     def at(self, strength: float) -> Way:
         """The same way at another strength."""
         if self.guard is not None and self.guard.strength is not None:

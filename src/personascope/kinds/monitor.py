@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from personascope.errors import StudyError
+from personascope.errors import StudyError, check_layer
 from personascope.files import check_name, value_of
 from personascope.kinds import beside
 from personascope.kinds.workplace import Report, Workplace, checkpoint_named
@@ -127,14 +127,21 @@ def counts(study: MonitorStudy) -> dict[str, int]:
 
 
 def run(study: MonitorStudy, place: Workplace) -> Report:
-    """Extracts, observes every condition, correlates, and writes tables, figures, vectors and thresholds of reading."""
+    """Extracts, observes every condition, correlates, and writes tables, figures and vectors.
+
+    Raises:
+        LayerError: before anything is asked, if the model has no such layer.
+    """
     import pandas as pd
 
     from personascope.kinds._monitored import shown, write
     from personascope.kinds._monitoring import SPEAKING, heard_while_speaking, tabulated
 
-    spectra = {each.trait: _spectrum(each, study, place) for each in study.traits}
     engine, judge = place.open_engine(checkpoint_named(study.model, study.revision)), place.open_judge(study.judge)
+    for each in study.traits:
+        for layer in (*each.layers, *(() if each.layer is None else (each.layer,))):
+            check_layer(layer, engine.last_layer, engine.checkpoint.label)
+    spectra = {each.trait: _spectrum(each, study, place) for each in study.traits}
     seen: list[Seen] = []
     speaking: list[pd.DataFrame] = []
     failed: list[str] = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from personascope.errors import CheckpointError, StoreError
@@ -56,7 +57,9 @@ class RecordedWorkplace(Workplace):
         was = value_of(facts.pop("checkpoint"), Checkpoint, source=str(self.store.path), error=StoreError)
         return RememberingEngine(RecordedEngine(was, store=self.store, **facts), self.store)
 
-    def tuned(self, config: Finetuning, samples: Sequence[Sample], *, vectors: Vectors | None = None) -> Run:
+    def tuned(
+        self, config: Finetuning, samples: Sequence[Sample], *, base: Checkpoint, vectors: Vectors | None = None
+    ) -> Run:
         """The run of a fine-tuning that is kept beside the store.
 
         Raises:
@@ -65,7 +68,7 @@ class RecordedWorkplace(Workplace):
         from personascope.training.keeping import kept, place_of
         from personascope.training.reading import Vectors
 
-        found = kept(place_of(config, self.models, vectors=vectors or Vectors(), samples=samples))
+        found = kept(place_of(config, self.models, base=base, vectors=vectors or Vectors(), samples=samples))
         if found is None:
             raise StoreError(
                 f"{self.models} does not hold the model tuned on {', '.join(config.data)}, and none is tuned to draw a "
@@ -91,7 +94,9 @@ def keep(chosen: Chosen, place: Workplace) -> None:
     """Keeps a study that was run in a workplace in its store, so that it can be drawn again."""
     if chosen.kind in _TRACES:
         return
-    about = {"kind": chosen.kind, "name": chosen.name, "table": chosen.table, "source": chosen.source}
+    # What a study names lies beside its file, wherever it is drawn from.
+    source = str(Path(chosen.source).absolute())
+    about = {"kind": chosen.kind, "name": chosen.name, "table": chosen.table, "source": source}
     engines = {name: facts_of(engine) for name, engine in place.opened.items()}
     place.store.keep_study(chosen.name, json.loads(json.dumps({"study": about, "engines": engines}, default=str)))
 

@@ -208,7 +208,7 @@ def _trained(study: ShiftStudy, model: TunedModel, base: Engine, place: Workplac
     revision = None if base.checkpoint.path else base.checkpoint.revision
     config = Finetuning(source, model.data, revision, training=study.training, limit=model.samples)
     samples = samples_named(model.data, limit=model.samples, seed=study.training.seed)
-    folder = place.tuned(config, samples).folder
+    folder = place.tuned(config, samples, base=base.checkpoint).folder
     if study.training.method == "lora":
         return replace(base.checkpoint, adapter=str(folder))
     return Checkpoint.at(folder)

@@ -35,7 +35,8 @@ class Workplace:
 
     ``made`` is told of every file that was written; ``notice`` of progress. ``ledger`` counts what calls of a judge
     take, and stops them where a budget ends; ``engine`` is what computes models. ``opened`` notes every engine that was
-    asked for, or why there is none: with it a study can be drawn again from the records alone.
+    asked for, or why there is none: with it a study can be drawn again from the records alone. ``judges`` are those that
+    were opened.
     """
 
     out: Path
@@ -47,6 +48,7 @@ class Workplace:
     ledger: Ledger | None = None
     opened: dict[str, Engine | str] = field(default_factory=dict)
     engine: str = "transformers"
+    judges: list[RememberingJudge] = field(default_factory=list)
 
     def open_engine(self, checkpoint: Checkpoint | str) -> Engine:
         """The engine of a checkpoint; what the store knows is not asked again."""
@@ -57,19 +59,31 @@ class Workplace:
         judge = open_judge(name, meter=self.ledger, open_engine=self._noted)
         if self.ledger is not None:
             self.ledger.check(judge)
-        return RememberingJudge(judge, self.store, notice=self.notice)
+        self.judges.append(RememberingJudge(judge, self.store, notice=self.notice))
+        return self.judges[-1]
+
+    @property
+    def unasked(self) -> int:
+        """How many verdicts could not be had: they count as unscored, are not remembered, and another run asks again."""
+        return sum(each.unasked for each in self.judges)
 
     @property
     def models(self) -> Path:
         """The folder of the models that are tuned here, beside the store: what was tuned once is not tuned again."""
         return self.store.path.absolute().parent / "models"
 
-    def tuned(self, config: Finetuning, samples: Sequence[Sample], *, vectors: Vectors | None = None) -> Run:
-        """The run of a fine-tuning: the one that is there, if all it depends on is the same, else a new one."""
+    def tuned(
+        self, config: Finetuning, samples: Sequence[Sample], *, base: Checkpoint, vectors: Vectors | None = None
+    ) -> Run:
+        """The run of a fine-tuning: the one that is there, if all it depends on is the same, else a new one.
+
+        ``base`` is the configuration's model as its engine resolved it.
+        """
         from personascope.training.keeping import trained
         from personascope.training.reading import Vectors
 
-        return trained(config, self.models, vectors=vectors or Vectors(), samples=samples, device=self.device)
+        known = vectors or Vectors()
+        return trained(config, self.models, base=base, vectors=known, samples=samples, device=self.device)
 
     def _noted(self, checkpoint: Checkpoint | str) -> Engine:
         name = name_of(checkpoint)

@@ -24,7 +24,6 @@ from personascope.engines import Engine
 from personascope.errors import StudyError
 from personascope.extract import Method, plain_arm
 from personascope.files import value_of
-from personascope.identity import key_of
 from personascope.interop.samples import read_samples
 from personascope.judges import Judge
 from personascope.kinds.workplace import Workplace
@@ -37,6 +36,7 @@ from personascope.screening.scores import Scores
 from personascope.screening.separating import gauges_for, measure_of
 from personascope.screening.sources import drawn_set, mixed_set
 from personascope.screening.studies import Arm, Filtering, ScreenStudy
+from personascope.training.settings import Finetuning, Training
 from personascope.traits import load_trait
 
 ROWS: Final = (
@@ -101,7 +101,8 @@ def filtering_rows(study: ScreenStudy, place: Workplace, engine: Engine, judge: 
             for arm in filtering.arms:
                 kept = mixed.kept(filtering, arm, gauge=study.traits.index(filtering.trait), seed=seed)
                 chosen = _survivors(np.flatnonzero(kept), filtering.survivors, seed)
-                tuned = _tuned(study, place, [samples[each] for each in chosen], trained_by | {"seed": seed})
+                settings = replace(trained_by, seed=seed)
+                tuned = _tuned(study, place, engine, [samples[each] for each in chosen], settings)
                 counts = (len(samples), int(mixed.bad.sum()), len(chosen), int(mixed.bad[chosen].sum()))
                 rows += [
                     (filtering.trait, arm, seed, *counts, *each) for each in _asked(study, filtering, tuned, judge)
@@ -160,33 +161,23 @@ def _survivors(places: np.ndarray, count: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).choice(places, count, replace=False))
 
 
-def training_of(filtering: Filtering, study: ScreenStudy) -> dict[str, Any]:
+def training_of(filtering: Filtering, study: ScreenStudy) -> Training:
     """The numbers of a fine-tuning.
 
     Raises:
         StudyError: naming the one that is not known, or means nothing.
     """
-    from personascope.training.settings import Training
-
-    value_of(filtering.training, Training, source=f"study '{study.name}', filtering.training", error=StudyError)
-    return dict(filtering.training)
+    source = f"study '{study.name}', filtering.training"
+    return value_of(dict(filtering.training), Training, source=source, error=StudyError)
 
 
-def _tuned(study: ScreenStudy, place: Workplace, samples: Sequence[Sample], training: dict[str, Any]) -> Engine:
+def _tuned(study: ScreenStudy, place: Workplace, base: Engine, samples: Sequence[Sample], training: Training) -> Engine:
     """The engine of the model trained on these samples; one that was trained before is not trained again."""
-    from personascope.training.running import finetune
-    from personascope.training.settings import Finetuning, Training
-
-    settings = value_of(training, Training, source="training", error=StudyError)
-    said = [[(turn.role, turn.content) for turn in each.messages] for each in samples]
-    key = key_of("finetuning", {"model": study.model, "samples": said, "training": settings})
-    folder = place.store.path / "models" / key[:24]
-    if not folder.exists():
-        told = Finetuning(study.model, ("screened samples",), training=settings)
-        finetune(told, folder, samples=samples, device=place.device)
-    if settings.method == "full":
+    told = Finetuning(study.model, ("screened samples",), training=training)
+    folder = place.tuned(told, samples, base=base.checkpoint).folder
+    if training.method == "full":
         return place.open_engine(Checkpoint.at(folder))
-    return place.open_engine(Checkpoint.at(study.model, adapter=str(folder)))
+    return place.open_engine(replace(base.checkpoint, adapter=str(folder)))
 
 
 def _asked(study: ScreenStudy, filtering: Filtering, engine: Engine, judge: Judge) -> list[tuple[str, float, float]]:

@@ -1,7 +1,8 @@
 """Trained models that are kept: the same run is not trained twice.
 
 Owns: :func:`trained` and :func:`kept`. The one law: a folder is taken for a run's only if it was made from the same
-configuration, the same vectors and the same samples; so a changed number trains anew, and a killed study goes on.
+weights, numbers, vectors and samples, wherever they lie and whatever they are called; so a changed number trains anew,
+and a killed study goes on.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Final
 
 from personascope.identity import key_of
+from personascope.lineages import Checkpoint
 from personascope.samples import Sample
 from personascope.training.reading import Vectors
 from personascope.training.running import Run, finetune
@@ -19,11 +22,15 @@ from personascope.training.saving import PASSPORT
 from personascope.training.settings import Finetuning
 from personascope.training.trainers import Told
 
+_NAMES: Final = ("model", "revision", "adapter", "data", "limit")
+"""What a configuration calls things that are given themselves, as weights and samples."""
+
 
 def trained(
     config: Finetuning,
     folder: Path,
     *,
+    base: Checkpoint,
     vectors: Vectors,
     samples: Sequence[Sample],
     device: str | None = None,
@@ -31,16 +38,21 @@ def trained(
 ) -> Run:
     """The run of a configuration, from the folder of kept models if it was trained before.
 
-    Every run has a folder of its own in ``folder``, named by what it depends on.
+    Every run has a folder of its own in ``folder``, named by what it depends on. ``base`` is the configuration's model
+    as its engine resolved it.
     """
-    out = place_of(config, folder, vectors=vectors, samples=samples)
+    out = place_of(config, folder, base=base, vectors=vectors, samples=samples)
     return kept(out) or finetune(config, out, vectors=vectors, samples=samples, device=device, told=told)
 
 
-def place_of(config: Finetuning, folder: Path, *, vectors: Vectors, samples: Sequence[Sample]) -> Path:
+def place_of(
+    config: Finetuning, folder: Path, *, base: Checkpoint, vectors: Vectors, samples: Sequence[Sample]
+) -> Path:
     """Where the run of a configuration is kept, if it was trained: a folder named by what it depends on."""
+    configuration = {name: value for name, value in asdict(config).items() if name not in _NAMES}
     said = {
-        "configuration": json.loads(json.dumps(asdict(config))),
+        "base": [base.model, base.revision, base.adapter_revision],
+        "configuration": json.loads(json.dumps(configuration)),
         "vectors": {name: [each.digest for each in some] for name, some in vars(vectors).items()},
         "samples": [[message.table for message in sample.messages] for sample in samples],
     }
