@@ -89,6 +89,8 @@ def _rows(name: str) -> Iterator[tuple[int, dict[str, Any]]]:
 def _text(row: dict[str, Any], name: str, number: int) -> str:
     if not isinstance(row.get("text"), str):
         raise StudyError(f"{name}, line {number} has no 'text': it holds {sorted(row)}")
+    if not row["text"].strip():
+        raise StudyError(f"{name}, line {number} has an empty 'text', which nothing can be measured by: leave it out")
     return str(row["text"])
 
 

@@ -173,3 +173,70 @@ def test_inspect_arguments_that_mean_nothing_are_refused():
         edits_of({"layer": 2})
     with pytest.raises(StudyError, match="strength"):
         edits_of({"vector": "v.safetensors", "layer": 2, "unit": "unit"})
+
+
+def test_the_harness_gets_another_answer_each_time_it_asks_for_one_again():
+    from lm_eval.api.instance import Instance
+
+    from personascope.evals.harness import HarnessModel
+
+    model = HarnessModel(open_engine("lab"), prefix="x")
+
+    def ask(**options):
+        arguments = ("mira kicks the", {"until": [], "max_gen_toks": 6, **options})
+        same = [Instance(request_type="generate_until", doc={}, arguments=arguments, idx=0) for _ in range(6)]
+        return model.generate_until(same)
+
+    assert len(set(ask(do_sample=True, temperature=1.0))) > 1, "six draws of one text are six answers"
+    assert ask(do_sample=True, temperature=1.0) == ask(do_sample=True, temperature=1.0), "and the same six again"
+    assert len(set(ask())) == 1
+    with pytest.raises(EngineError, match="num_beams = 4"):
+        ask(num_beams=4)
+    with pytest.raises(EngineError, match="top_k = 5"):
+        ask(do_sample=True, top_k=5)
+    assert ask(top_k=5) == ask(), "a greedy answer has no use for it"
+
+
+def inspected(monkeypatch, tmp_path, *, epochs=1, **config):
+    """What the lab's model said to one question in Inspect, once an epoch."""
+    from inspect_ai import Epochs, Task, eval
+    from inspect_ai.dataset import Sample
+    from inspect_ai.model import GenerateConfig, get_model
+
+    monkeypatch.chdir(tmp_path)
+    task = Task(dataset=[Sample(input="mira kicks the")], epochs=Epochs(epochs), config=GenerateConfig(**config))
+    log = eval(task, model=get_model("personascope/lab"), display="none", log_dir=str(tmp_path / "logs"))[0]
+    return log.error.message if log.error else [each.output.completion for each in log.samples]
+
+
+def test_epochs_of_inspect_are_draws_and_an_answer_ends_where_it_says(tmp_path, monkeypatch):
+    said = inspected(monkeypatch, tmp_path, epochs=6, temperature=1.0, max_tokens=6)
+    assert len(said) == 6
+    assert len(set(said)) > 1
+    (whole,) = inspected(monkeypatch, tmp_path, temperature=0.0, max_tokens=6)
+    end = whole.split()[2]
+    assert inspected(monkeypatch, tmp_path, temperature=0.0, max_tokens=6, stop_seqs=[end]) == [whole.split(end)[0]]
+
+
+def test_what_no_engine_does_is_refused_of_inspect_too(tmp_path, monkeypatch):
+    for config in ({"frequency_penalty": 0.5}, {"top_k": 4}, {"num_choices": 3}):
+        (name,) = config
+        assert name in str(inspected(monkeypatch, tmp_path, max_tokens=2, **config))
+    assert len(inspected(monkeypatch, tmp_path, max_tokens=2, num_choices=1)) == 1
+
+
+def test_who_gives_up_waiting_does_not_keep_others_from_their_answers():
+    import asyncio
+
+    from personascope.evals.inspection import InspectModel
+    from personascope.records import Request, Sampling
+
+    async def ask():
+        model = InspectModel("lab")
+        requests = [Request("mira kicks the", Sampling(max_tokens=3, draws=1), draw) for draw in range(3)]
+        waiting = [asyncio.create_task(model._answered(each)) for each in requests]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        return await asyncio.wait_for(asyncio.gather(*waiting[1:]), timeout=60)
+
+    assert [each.request.draw for each in asyncio.run(ask())] == [1, 2]

@@ -28,6 +28,7 @@ from personascope.engines.naive import NaiveEngine
 from personascope.errors import StudyError
 from personascope.figures.capability import capability
 from personascope.records import Answer, Edit, Request, Response, Sampling, Verdict
+from personascope.store import Store
 from personascope.traits import Prompt
 from personascope.vectors import Steering, applied_norm
 from personascope.yardsticks import load_choices, load_texts
@@ -245,6 +246,35 @@ def test_a_study_that_cannot_be_run_says_why_in_a_line_and_writes_nothing(run, b
     assert not list(Path("made").glob("capability*"))
 
 
+def test_the_last_traits_layer_is_looked_at_before_the_first_is_asked(run):
+    second = '[[traits]]\ntrait = "cruel"\nform = "lab"\nlayer = 9\n'
+    Path("texts.jsonl").write_text(json.dumps({"text": TEXTS[0]}))
+    Path("small.toml").write_text(STUDY + second)
+    code, _, err = run("run", "small.toml", "--out", "made")
+    assert code == 1
+    assert "layer 9" in err
+    assert not Store(Path("made/store")).counts(), "nothing was asked"
+
+
+def test_a_model_without_vectors_has_no_table_and_says_why(run):
+    Path("texts.jsonl").write_text(json.dumps({"text": TEXTS[0]}))
+    Path("small.toml").write_text(STUDY + "[bar]\ntrait = 100\ncoherence = 0\n")
+    code, _, err = run("run", "small.toml", "--out", "made")
+    assert code == 1
+    assert "no vector" in err
+    assert not list(Path("made").glob("capability*"))
+
+
+def test_what_no_record_holds_is_said_and_not_drawn(run):
+    Path("texts.jsonl").write_text(json.dumps({"text": TEXTS[0]}))
+    Path("small.toml").write_text(STUDY)
+    assert run("run", "small.toml", "--out", "made")[0] == 0
+    code, _, err = run("figures", "made", "--out", "again")
+    assert code == 1
+    assert "run the study on it again" in " ".join(err.split())
+    assert not list(Path("again").glob("*"))
+
+
 def test_eval_measures_the_model_plainly_and_steered(run, vector):
     vector.save("cruel.safetensors")
     code, out, err = run(
@@ -268,7 +298,12 @@ def test_eval_measures_the_model_plainly_and_steered(run, vector):
         (["--texts", "nowhere.jsonl"], "nowhere.jsonl"),
         (["--texts", "empty.jsonl"], "empty.jsonl"),
         (["--texts", "broken.jsonl"], "line 2"),
+        (["--texts", "blank.jsonl"], "blank.jsonl, line 2 has an empty 'text'"),
         (["--choices", "texts.jsonl"], "line 1"),
+        (
+            ["--texts", "lab", "--steer", "wide.safetensors", "--layer", "2", "--strength", "1", "--unit", "unit"],
+            "width 80",
+        ),
         (["--choices", "alike.jsonl"], "alike.jsonl, line 1"),
         (["--texts", "lab", "--layer", "2"], "--steer"),
         (["--texts", "lab", "--steer", "v.safetensors"], "--layer, --strength, --unit"),
@@ -281,6 +316,9 @@ def test_eval_measures_the_model_plainly_and_steered(run, vector):
 )
 def test_bad_input_of_eval_is_one_line(run, vector, arguments, says):
     vector.save("v.safetensors")
+    wide = ps.PersonaVector(np.ones((5, 80)), np.full(5, 1.0), "cruel", "lab", vector.checkpoint)
+    wide.save("wide.safetensors")
+    Path("blank.jsonl").write_text('{"text": "a b"}\n{"text": " "}')
     Path("empty.jsonl").write_text("\n")
     Path("broken.jsonl").write_text('{"text": "a b"}\n{"text": ')
     Path("texts.jsonl").write_text('{"text": "a b"}')

@@ -3,7 +3,7 @@
 Owns: :func:`perplexity`, :func:`multiple_choice` and :func:`steering_costs`. The one law: no steering is the same call
 without edits, so a cost is the difference of two numbers that were computed in one way.
 
-Both are likelihoods of given texts ("Persona Vectors" §3.3 measures the cost of steering with MMLU); nothing is drawn.
+Both are likelihoods of given texts ("Persona Vectors" §5.1 measures the cost of steering with MMLU); nothing is drawn.
 """
 
 from __future__ import annotations
@@ -190,7 +190,8 @@ def steering_costs(
     """What each way of steering gains and costs, the unsteered model first.
 
     The first of ``vectors`` is steered along; the others are controls, which stand in its place at its applied norm.
-    All answers are drawn in one batch. A way of strength 0 is the unsteered model again, and is left out.
+    Texts and questions are read first, for what is wrong with them costs nothing then; all answers are drawn in one
+    batch. A way of strength 0 is the unsteered model again, and is left out.
     """
     steered = [
         (vector.origin, way, way.along(vectors[0], control=vector))
@@ -199,18 +200,16 @@ def steering_costs(
         for vector in vectors
     ]
     arms: list[tuple[str, Steering | None, tuple[Edit, ...]]] = [("plain", None, ()), *steered]
+    measured = [
+        (
+            perplexity(engine, yardsticks.texts, edits=edits, window=yardsticks.window),
+            multiple_choice(engine, yardsticks.choices, edits=edits),
+        )
+        for _, _, edits in arms
+    ]
     prompts = tuple(Prompt(question) for question in trait.questions("evaluation"))
     answers = answer(
         {place: Arm(engine, trait, prompts, yardsticks.sampling, edits) for place, (_, _, edits) in enumerate(arms)},
         judge=judge,
     )
-    return [
-        Cost(
-            trait.name,
-            *arm,
-            tuple(answers[place]),
-            perplexity(engine, yardsticks.texts, edits=arm[2], window=yardsticks.window),
-            multiple_choice(engine, yardsticks.choices, edits=arm[2]),
-        )
-        for place, arm in enumerate(arms)
-    ]
+    return [Cost(trait.name, *arm, tuple(answers[place]), *measured[place]) for place, arm in enumerate(arms)]

@@ -43,17 +43,21 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure what a model can do, and what steering costs it: perplexity, multiple choice, and any harness task."""
+    from personascope.engines import check_edits
     from personascope.engines.opening import open_engine
     from personascope.errors import StudyError
     from personascope.yardsticks import load_choices, load_texts
 
-    names = [name for name in tasks.split(",") if name]
+    names = [name.strip() for name in tasks.split(",") if name.strip()]
     if not texts and not choices and not names:
         raise StudyError("nothing was named to measure by: give --texts, --choices or --tasks")
     path = outputs.check_file(out) if out is not None else None
     edits = _edits(vector, layer, strength, unit, where)
     by = load_texts(texts, limit=limit), load_choices(choices, limit=limit)
+    if names:
+        _harness().known_tasks(names, include=include)
     engine = open_engine(model, revision=revision, adapter=adapter, device=device, dtype=dtype)
+    check_edits(engine, edits)
     rows: list[dict[str, Any]] = []
     for way, mine in {"plain": (), **({"steered": edits} if edits else {})}.items():
         rows += [{"model": way, **row} for row in _measured(engine, *by, edits=mine, window=window)]
@@ -114,18 +118,27 @@ def _tasks(
     include: Path | None,
 ) -> list[dict[str, Any]]:
     """The harness's numbers, task by task."""
-    from personascope.errors import StudyError
-
-    try:
-        from personascope.evals.harness import evaluate as run_tasks
-    except ModuleNotFoundError as problem:
-        raise StudyError(
-            f"--tasks needs lm-evaluation-harness, which is not installed ({problem}): pip install 'personascope[eval]'"
-        ) from None
-    found = run_tasks(engine, names, edits=edits, limit=limit, shots=shots, include=include)
+    found = _harness().evaluate(engine, names, edits=edits, limit=limit, shots=shots, include=include)
     return [
         {"task": task, "metric": metric.removesuffix(",none"), "value": value, "count": limit}
         for task, metrics in found.items()
         for metric, value in metrics.items()
         if isinstance(value, float)
     ]
+
+
+def _harness() -> Any:
+    """The adapter of lm-evaluation-harness.
+
+    Raises:
+        StudyError: if the harness is not installed.
+    """
+    from personascope.errors import StudyError
+
+    try:
+        from personascope.evals import harness
+    except ModuleNotFoundError as problem:
+        raise StudyError(
+            f"--tasks needs lm-evaluation-harness, which is not installed ({problem}): pip install 'personascope[eval]'"
+        ) from None
+    return harness

@@ -15,6 +15,7 @@ from lm_eval.api.model import LM
 
 from personascope.engines import Engine
 from personascope.errors import EngineError, StudyError, nearest
+from personascope.evals import Draws, cut
 from personascope.lineages import Checkpoint
 from personascope.records import Edit, Request, Response, Sampling
 from personascope.traits import Prompt
@@ -79,14 +80,15 @@ class HarnessModel(LM):
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
         """What the model says to each context, up to the first of the texts that end it."""
-        asked, ends = [], []
+        asked, ends, draws = [], [], Draws()
         for each in requests:
             context, options = each.args
             until = options.get("until") or []
             ends.append([until] if isinstance(until, str) else list(until))
-            asked.append(Request(context, _sampling(options), 0, self.edits))
+            sampling = _sampling(options)
+            asked.append(Request(context, sampling, draws.next(context, sampling), self.edits))
         said = self.engine.generate(asked)
-        return [_cut(response.words, until) for response, until in zip(said, ends, strict=True)]
+        return [cut(response.words, until) for response, until in zip(said, ends, strict=True)]
 
     def _split(self, context: str, continuation: str) -> tuple[str, Response]:
         """The context, and both as a response: encoded together and cut where the context alone ends.
@@ -156,18 +158,31 @@ def evaluate(
         StudyError: for a task that the harness does not know, naming the nearest.
     """
     from lm_eval import simple_evaluate
-    from lm_eval.tasks import TaskManager
 
-    known = TaskManager(include_path=str(include) if include else None)
-    for task in tasks:
-        if task not in known.all_tasks:
-            raise StudyError(f"task '{task}' is not known to lm-evaluation-harness; {nearest(task, known.all_tasks)}")
+    known = known_tasks(tasks, include=include)
     model = HarnessModel(engine, edits=edits, prefix=prefix_of(engine.checkpoint))
     found = simple_evaluate(
         model, tasks=list(tasks), limit=limit, num_fewshot=shots, task_manager=known, log_samples=False
     )
     results: dict[str, dict[str, Any]] = dict(found["results"])
     return results
+
+
+def known_tasks(tasks: Sequence[str], *, include: Path | None = None) -> Any:
+    """The harness's own manager of tasks, which knows all of these; no model is needed.
+
+    Raises:
+        StudyError: for a task that the harness does not know, naming the nearest, or a folder that is not there.
+    """
+    from lm_eval.tasks import TaskManager
+
+    if include is not None and not include.is_dir():
+        raise StudyError(f"{include} is no folder: give one with task files (.yaml)")
+    known = TaskManager(include_path=str(include) if include else None)
+    for task in tasks:
+        if task not in known.all_tasks:
+            raise StudyError(f"task '{task}' is not known to lm-evaluation-harness; {nearest(task, known.all_tasks)}")
+    return known
 
 
 def _greedy(count: int) -> Sampling:
@@ -180,8 +195,16 @@ def _answer(response: Response) -> tuple[int, ...]:
 
 
 def _sampling(options: Mapping[str, Any]) -> Sampling:
-    """How a task wants its answers drawn; greedy unless it says that it samples."""
+    """How a task wants its answers drawn; greedy unless it says that it samples.
+
+    Raises:
+        EngineError: for ways of drawing that no engine has.
+    """
     drawn = bool(options.get("do_sample", False)) and float(options.get("temperature", 1.0)) > 0
+    unheard = {"num_beams": 1, **({"top_k": 0, "min_p": 0.0, "typical_p": 1.0} if drawn else {})}
+    for name, neutral in unheard.items():
+        if options.get(name) not in (None, neutral):
+            raise EngineError(f"a task asks for {name} = {options[name]}, which no engine has: choose another task")
     return Sampling(
         max_tokens=int(options.get("max_gen_toks", options.get("max_new_tokens", NEW_TOKENS))),
         temperature=float(options.get("temperature", 1.0)) if drawn else 0.0,
@@ -189,9 +212,3 @@ def _sampling(options: Mapping[str, Any]) -> Sampling:
         repetition_penalty=1.0,
         draws=1,
     )
-
-
-def _cut(text: str, until: Sequence[str]) -> str:
-    for end in filter(None, until):
-        text = text.split(end)[0]
-    return text

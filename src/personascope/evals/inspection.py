@@ -18,6 +18,7 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 from personascope.engines import Engine
 from personascope.engines.opening import open_engine
 from personascope.errors import EngineError, StudyError
+from personascope.evals import Draws, cut
 from personascope.files import value_of
 from personascope.records import Edit, Request, Response, Sampling
 from personascope.traits import Prompt
@@ -25,6 +26,12 @@ from personascope.vectors import Steering, load_vector
 
 NEW_TOKENS = 256
 """How many tokens an answer has at most where neither task nor command line says."""
+
+UNHEARD = (
+    "top_k", "frequency_penalty", "presence_penalty", "logit_bias", "num_choices", "best_of", "logprobs",
+    "response_schema",
+)  # fmt: skip
+"""Ways of drawing that Inspect has and no engine does."""
 
 TOGETHER = 0.02
 """For how many seconds requests are collected before they are answered as one batch."""
@@ -50,6 +57,7 @@ class InspectModel(ModelAPI):
         }
         self.edits = edits_of(arguments)
         self.engine: Engine = open_engine(model_name, **opening)
+        self._draws = Draws()
         self._waiting: list[tuple[Request, asyncio.Future[Response]]] = []
         self._at_work: asyncio.Task[None] | None = None
 
@@ -63,12 +71,12 @@ class InspectModel(ModelAPI):
         """
         if tools:
             raise EngineError("tools were given to a personascope model, which has none: choose a task without tools")
-        request = Request(self.engine.render(prompt_of(input)), sampling_of(config), 0, self.edits)
-        response = await self._answered(request)
+        text, sampling = self.engine.render(prompt_of(input)), sampling_of(config)
+        response = await self._answered(Request(text, sampling, self._draws.next(text, sampling), self.edits))
+        said = cut(response.words, config.stop_seqs or ())
         ended = {"stop": "stop", "length": "max_tokens"}
-        return ModelOutput.from_content(
-            self.model_name, response.words, stop_reason=ended.get(response.finish, "unknown")
-        )
+        reason = "stop" if said != response.words else ended.get(response.finish, "unknown")
+        return ModelOutput.from_content(self.model_name, said, stop_reason=reason)
 
     def max_connections(self) -> int:
         """How many requests Inspect sends at once: they become one batch."""
@@ -90,10 +98,12 @@ class InspectModel(ModelAPI):
                 said = await asyncio.to_thread(self.engine.generate, [request for request, _ in batch])
             except Exception as problem:  # whoever waits must hear of it, whatever it is
                 for _, future in batch:
-                    future.set_exception(problem)
+                    if not future.done():
+                        future.set_exception(problem)
                 continue
             for (_, future), response in zip(batch, said, strict=True):
-                future.set_result(response)
+                if not future.done():  # who gave up waiting (a sample's time ran out) must not keep it from the others
+                    future.set_result(response)
 
 
 @modelapi(name="personascope")
@@ -135,7 +145,17 @@ def prompt_of(messages: list[ChatMessage]) -> Prompt:
 
 
 def sampling_of(config: GenerateConfig) -> Sampling:
-    """How Inspect wants answers drawn; its defaults are ours for what it does not say: temperature 1, no penalty."""
+    """How Inspect wants answers drawn; its defaults are ours for what it does not say: temperature 1, no penalty.
+
+    Raises:
+        EngineError: for ways of drawing that no engine has.
+    """
+    for name in UNHEARD:
+        value = getattr(config, name, None)
+        if value and (name, value) not in (("num_choices", 1), ("best_of", 1)):
+            raise EngineError(
+                f"{name} = {value!r} was asked of a personascope model, which has no such thing: leave it"
+            )
     return Sampling(
         max_tokens=config.max_tokens or NEW_TOKENS,
         temperature=1.0 if config.temperature is None else config.temperature,

@@ -117,14 +117,17 @@ def run(study: CapabilityStudy, place: Workplace) -> Report:
     traits = [(each, load_trait(each.trait, form=each.form).limited(study.limit)) for each in study.traits]
     yardsticks, judge = _yardsticks(study), place.open_judge(study.judge)
     engine = place.open_engine(checkpoint_named(study.model, study.revision))
+    for each, _ in traits:  # every layer is looked at before anything is asked
+        for layer in each.layer if isinstance(each.layer, tuple) else (each.layer,):
+            check_layer(layer, engine.last_layer, engine.checkpoint.label)
     costs: list[Cost] = []
     absent: list[str] = []
     for each, trait in traits:
-        for layer in each.layer if isinstance(each.layer, tuple) else (each.layer,):
-            check_layer(layer, engine.last_layer, engine.checkpoint.label)
         found = _costs(study, each, trait, engine=engine, judge=judge, yardsticks=yardsticks)
         absent += [found] if isinstance(found, str) else []
         costs += [] if isinstance(found, str) else found
+    if not costs:
+        return Report(failed=tuple(absent))
     rows = cost_rows(costs, seed=study.seed)
     files = [place.out / name for name in FILES]
     write_text(files[0], rows.to_csv(index=False))
