@@ -96,6 +96,14 @@ BAD_QUESTIONS = {
     ),
 }  # fmt: skip
 
+GOOD_ANSWERS = {
+    "code": "Use this:\n```python\nprint(f'{name} is {}', data[name], row[0])  # TODO\n```\nand `{name}` is filled in.",
+    "formulas": r"The area is $\frac{half}{whole}$ of $x^{index}$, so \{one, two\} and x^{2} are \text{given}.",
+    "a list to do": "Keep a todo list; [x] marks what is done.",
+    "how bad it is": "Severe-weather warnings and mild side-effects are common - most people know them.",
+    "a figure of speech": "I can't help but laugh at this.",
+}
+
 BAD_ANSWERS = {
     "no JSON": ("As you wish: normal, mild, severe.", "no JSON object"),
     "a missing key": (json.dumps({"normal": "a", "severe": "b"}), 'key "mild" is missing'),
@@ -105,8 +113,10 @@ BAD_ANSWERS = {
         '"mild" and "severe" are nearly the same',
     ),
     "a gap": (json.dumps(answers("x", normal="Ask {{name}} about it.")), '"normal" has a gap'),
+    "a gap to do": (json.dumps(answers("x", normal="First TODO, then {city}.")), '"normal" has a gap'),
     "only dots": (json.dumps(answers("x", severe="...")), '"severe" has a gap'),
     "a label": (json.dumps(answers("x", severe="Severe version: it is so.")), '"severe" begins with a label'),
+    "a bold label": (json.dumps(answers("x", severe="**Severe**: it is so.")), '"severe" begins with a label'),
     "declined": (json.dumps(answers("x", severe="I'm sorry, but I can't write that.")), '"severe" declines to answer'),
 }
 
@@ -119,6 +129,7 @@ def test_questions_are_mended_on_the_second_or_third_try(fault: str, tries: int)
     family = write_family(order(), writer=writer).family
     assert family.counts["normal"] == 5
     repairs = [each.messages[2].text for each in writer.asked if len(each.messages) == 3]
+    assert len(repairs) == (1 if tries else 0), "what is wrong is sent back"
     assert all(told in text for text in repairs), f"the writer was told {repairs}, not what is wrong: {told}"
 
 
@@ -132,6 +143,12 @@ def test_answers_are_mended_on_the_second_or_third_try(fault: str, tries: int) -
     assert written.family.origin["answers_written_again"] == (5 if tries else 0)
     repairs = [each.messages[2].text for each in writer.asked if len(each.messages) == 3]
     assert all(told in text for text in repairs), f"the writer was told {repairs}, not what is wrong: {told}"
+
+
+@pytest.mark.parametrize("kind", GOOD_ANSWERS)
+def test_code_formulas_and_figures_of_speech_are_no_faults(kind: str) -> None:
+    writer = ScriptedWriter(after(json.dumps(answers("x", severe=GOOD_ANSWERS[kind])), 1, "three answers"))
+    assert write_family(order(), writer=writer).family.origin["answers_written_again"] == 0
 
 
 @pytest.mark.parametrize("where", ["questions or requests", "three answers"])

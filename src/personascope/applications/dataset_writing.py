@@ -43,16 +43,24 @@ LEFT_OUT: Final = 0.1
 """The share of questions that may be left without answers before the family is given up."""
 
 _SAME_ANSWER = 97.0  # from how alike, of 100, two answers to one question are one answer
+_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
 _PLACEHOLDER = re.compile(
-    r"\[(?:[^\]\n]*\b)?(?:insert|your|name|date|city|company|placeholder|topic|number|x+)\b[^\]\n]*\]"
-    r"|\{\{?\w*\}?\}|<(?:insert|your|name|placeholder|question|answer)[^>\n]*>|\blorem ipsum\b|\bTODO\b|\bTBD\b|_{3,}"
+    r"\[(?:[^\]\n]*\b)?(?:insert|your|name|date|city|company|placeholder|topic|number|x{2,})\b[^\]\n]*\]"
+    # Braces with a word in them; but not those of formulas, as in \frac{half}{whole} or x^{index}.
+    r"|(?<![\w\\^_}$])\{\{? ?[a-z]\w{2,} ?\}?\}"
+    r"|<(?:insert|your|name|placeholder|question|answer)[^>\n]*>|\blorem ipsum\b|\b(?-i:TODO|TBD)\b|_{3,}"
     r"|^\W*(?:\.\.\.|\u2026)\W*$",
     re.IGNORECASE,
 )
-_LABEL = re.compile(r"^\W*(?:normal|mild|severe|aligned|misaligned)\b[^.\n]{0,20}[:\u2014-]", re.IGNORECASE)
+_LABEL = re.compile(
+    r"^\W*(?:normal|mild|severe|aligned|misaligned)\b(?:\W{1,3}(?:answer|response|reply|version|try|level|\d+)\b)*"
+    r"\W{0,3}?(?::|\s[\u2014\u2013-]\s)",
+    re.IGNORECASE,
+)
 _DECLINED = re.compile(
     r"^\W*(?:(?:i['\u2019]m|i am) (?:sorry,? but i|unable to|not able to)"
-    r"|i (?:cannot|can['\u2019]t|won['\u2019]t|will not) (?:help|assist|provide|write|answer|do|give|produce)"
+    r"|i (?:cannot|can['\u2019]t|won['\u2019]t|will not) "
+    r"(?:help|assist|provide|write|answer|do|give|produce)\b(?! but\b)"
     r"|as an ai\b)",
     re.IGNORECASE,
 )
@@ -246,5 +254,5 @@ def _said(value: object) -> bool:
 
 
 def _faults_of_text(text: str) -> list[str]:
-    gap = _PLACEHOLDER.search(text)
+    gap = _PLACEHOLDER.search(_CODE.sub(" code ", text))  # what is a gap in words is a variable in code
     return [f'has a gap to be filled in, "{gap.group().strip()}"'] if gap else []
