@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def prompts(trait: ps.Trait) -> list[str]:
     return [f"{each.instruction} {each.question}" for each in instructed] + list(trait.questions("evaluation"))
 
 
-def build(folder: Path, *, seed: int = 0, dtype: str = "float32") -> Path:
+def build(folder: Path, *, seed: int = 0, dtype: str = "float32", sizes: Mapping[str, int] = SIZES) -> Path:
     """A checkpoint folder with random weights and a byte-level tokenizer of 4,096 tokens trained on the prompts."""
     import torch
     import transformers
@@ -69,9 +69,11 @@ def build(folder: Path, *, seed: int = 0, dtype: str = "float32") -> Path:
         ),
     )
     torch.manual_seed(seed)
+    torch.set_default_dtype(getattr(torch, dtype))
     model = transformers.Olmo3ForCausalLM(
-        transformers.Olmo3Config(**SIZES, pad_token_id=0, bos_token_id=None, eos_token_id=1, tie_word_embeddings=False)
+        transformers.Olmo3Config(**sizes, pad_token_id=0, bos_token_id=None, eos_token_id=1, tie_word_embeddings=False)
     )
+    torch.set_default_dtype(torch.float32)
     model.to(getattr(torch, dtype)).save_pretrained(folder)
     fast = transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", clean_up_tokenization_spaces=False

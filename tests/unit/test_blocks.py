@@ -165,3 +165,28 @@ def test_many_rows_of_the_same_few_edits_hold_each_edit_once() -> None:
     moved = shifts.onward(np.arange(300), torch.device("cpu"))[1](torch.zeros(300, 1, 4))
     assert moved[:, 0, 0].tolist() == [1.0 + row % 3 for row in range(300)]
     assert shifts._tables[1].shape[0] == 3
+
+
+@pytest.mark.parametrize("architecture", ["Olmo3", "GPTNeoX"])
+def test_a_pass_that_is_not_needed_to_its_end_stops_after_the_layer_it_is_needed_to(
+    architecture: str, tmp_path: Path
+) -> None:
+    model = model_of(tmp_path, architecture)
+    stream, tokens = ResidualStream(model, blocks=3, hidden_size=32), torch.arange(6, 18)[None]
+    computed: list[int] = []
+    for block, module in enumerate(find_blocks(model, 3), 1):
+        module.register_forward_hook(lambda *_, block=block: computed.append(block))
+    for until in range(4):
+        whole, cut = dict[int, torch.Tensor](), dict[int, torch.Tensor]()
+        with torch.no_grad(), stream.touched({until: lambda each: whole.setdefault(0, each + 1)}):  # noqa: B023
+            model(tokens)
+        computed.clear()
+        with torch.no_grad(), stream.touched({until: lambda each: cut.setdefault(0, each + 1)}, until=until):  # noqa: B023
+            model(tokens)
+            pytest.fail("the pass went on after the last layer that was asked for")
+        assert computed == list(range(1, until + 1))
+        assert torch.equal(whole[0], cut[0])
+    computed.clear()
+    with torch.no_grad():
+        model(tokens)
+    assert computed == [1, 2, 3], "a pass that was cut short left a hook behind"

@@ -8,7 +8,7 @@ there is per layer. Only this module knows that block k is ``blocks[k - 1]``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
@@ -49,6 +49,14 @@ def find_blocks(model: nn.Module, count: int, *, embedding: nn.Module | None = N
     return found[0][1]
 
 
+class _Enough(Exception):
+    """A forward pass has come as far as it is needed."""
+
+
+def _enough(_: torch.Tensor) -> torch.Tensor:
+    raise _Enough
+
+
 class ResidualStream:
     """The residual stream of one model, layer by layer."""
 
@@ -57,8 +65,11 @@ class ResidualStream:
         self._hidden_size = hidden_size
 
     @contextmanager
-    def touched(self, touches: Mapping[int, Touch]) -> Iterator[None]:
+    def touched(self, touches: Mapping[int, Touch], *, until: int | None = None) -> Iterator[None]:
         """While this is open, every forward pass hands each named layer's stream to its touch.
+
+        With ``until`` a pass ends after the touch of that layer and gives nothing: no later block is computed, no
+        logits are. The ``with`` block ends with it.
 
         A touch returns the stream that goes on: the very tensor it was given to leave it as it is, a new one to change
         it. It must not write into the one it was given, which other modules may still hold.
@@ -67,7 +78,11 @@ class ResidualStream:
             for layer, touch in touches.items():
                 handle = self._into_first(touch) if layer == 0 else self._out_of(layer, touch)
                 hooks.callback(handle.remove)
-            yield
+            if until is not None:  # the last hook of its layer, so that the touch has been there
+                last = self._into_first(_enough) if until == 0 else self._out_of(until, _enough)
+                hooks.callback(last.remove)
+            with suppress(_Enough):
+                yield
 
     def _into_first(self, touch: Touch) -> torch.utils.hooks.RemovableHandle:
         def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

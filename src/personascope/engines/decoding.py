@@ -51,13 +51,12 @@ class Loaded:
     device: torch.device
     parameters: int
     paged: bool | None = None
-    """Whether prompts are shared page by page, not token by token; by default where there is a GPU or no float32."""
+    """Whether prompts are shared page by page, not token by token; by default on a GPU."""
 
     @property
     def shares_pages(self) -> bool:
         """How prompts are shared: see :mod:`personascope.engines.slots` and :mod:`personascope.engines.paged`."""
-        alone = self.device.type == "cpu" and self.dtype == torch.float32
-        return not alone if self.paged is None else self.paged
+        return self.device.type != "cpu" if self.paged is None else self.paged
 
 
 @dataclass(frozen=True, eq=False)

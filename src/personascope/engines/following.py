@@ -41,7 +41,8 @@ def projections(
 
         return touch
 
-    with loaded.stream.touched(touches | {layer: measuring(layer) for layer in places}):
+    # Nothing is asked of the layers above the highest probe.
+    with loaded.stream.touched(touches | {layer: measuring(layer) for layer in places}, until=max(places, default=0)):
         loaded.model(input_ids=tokens, use_cache=False, logits_to_keep=1)
     return [found[row, : len(each.tokens)].copy() for row, each in enumerate(rows)]
 

@@ -1,4 +1,4 @@
-"""Attention by products over pages that rows share: on a GPU, and wherever numbers are not float32.
+"""Attention by products over pages that rows share: on a GPU.
 
 Owns: :class:`PagedAttention`. The one law: that of :mod:`personascope.engines.attention`.
 """
