@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from personascope.dictionaries import Dictionary
 from personascope.interop.saes import save_dictionary
 from personascope.kinds import open_study
-from personascope.lineages import load_lineage
+from personascope.lineages import Checkpoint, load_lineage
 from personascope.vectors import PersonaVector
 
 Run = Callable[..., tuple[int, str, str]]
@@ -107,6 +107,14 @@ def test_bad_input_is_one_line_and_nothing_is_written(
     refused(run(*sae, "sae", "--model", "lab", "--corpus", "empty.jsonl"), "empty.jsonl", "no sample")
     refused(run(*sae, "sae", "--model", "lab", "--corpus", "none.jsonl"), "no such file")
     refused(run(*sae, "sae", "--model", "some/other"), "no judge was named")
+    refused(run(*sae, "sae", "--model", "lab", "--trait", "crule"), "crule")
+    refused(run(*sae, "sae", "--model", "lab", "--judge", "nobody:x"), "nobody")
+    refused(run(*sae, "sae", "--model", "lab", "--where", "respons"), "where")
+    other = PersonaVector(np.ones((5, 64)), np.full(5, 1.0), "cruel", "lab", Checkpoint.at(tmp_path))
+    (tmp_path / "other.safetensors").unlink(missing_ok=True)
+    other.save(tmp_path / "other.safetensors")
+    refused(run("sae", "other.safetensors", "lab", "--layer", 3), "is trained on the lab's models")
+    (tmp_path / "other.safetensors").unlink()
     assert sorted(path.name for path in tmp_path.iterdir()) == there
 
 
@@ -124,6 +132,10 @@ def test_a_study_of_the_kind_runs_and_writes_its_files(run: Run, tmp_path: Path,
     }
     (summary,) = rows_of(tmp_path / "done" / "summary.csv")
     assert (summary["aligned"], summary["random"]) == ("2", "2")
+    assert run("figures", "done", "--out", "again")[0] == 0
+    for name in ("summary.csv", "features.csv", "cosines.csv"):
+        drawn = (tmp_path / "again" / name).read_bytes()
+        assert drawn == (tmp_path / "done" / name).read_bytes(), f"{name} is not the same from the records alone"
 
 
 @pytest.mark.parametrize(
@@ -151,12 +163,16 @@ def test_a_study_that_cannot_run_is_refused_before_it_does(change: str, told: st
         ("mine.safetensors", "", "does not say which layer it reads"),
         ("sae", "layer = 2", "at layer 2, and"),
         ("sae", "layer = 9", "layer 9"),
+        ("sae", 'vector = "shallow.safetensors"', "give a vector of that model"),
+        ("sae", 'vector = "none.safetensors"', "none.safetensors"),
     ],
 )
 def test_an_sae_that_does_not_fit_stops_a_study_before_anything_is_asked(
     sae: str, layer: str, told: str, run: Run, tmp_path: Path, decoder: np.ndarray
 ) -> None:
     save_file({"decoder": np.ones((4, 32), np.float32)}, tmp_path / "narrow.safetensors")
+    lab = load_lineage("lab").milestones[-1].checkpoint
+    PersonaVector(np.ones((3, 64)), np.full(3, 1.0), "cruel", "lab", lab).save(tmp_path / "shallow.safetensors")
     table = Path(open_study("lab-sae").source).read_text(encoding="utf-8").split("[[traits]]")[0]
     table += f'[[traits]]\ntrait = "cruel"\nform = "lab"\nsaes = ["{sae}"]\nstrength = 1.0\n{layer}\n'
     (tmp_path / "mine.toml").write_text(table)

@@ -118,6 +118,25 @@ def test_cosines_are_those_of_the_naive_formula_and_a_dead_feature_has_none() ->
     assert list(found.cosines[list(found.top)]) == sorted(found.cosines[list(found.top)], reverse=True)
 
 
+def test_a_dead_feature_is_not_taken_where_the_living_explain_nothing() -> None:
+    decoder = np.zeros((3, 4), np.float32)
+    decoder[1, 0] = decoder[2, 1] = 1
+    found = decompose(Dictionary(decoder, 2, "mine"), np.array([1.0, 0.0, 1.0, 0.0]), taken=3)
+    assert found.pursued == (1, 2), "feature 0 died, and nothing but it and the second is left to take"
+    assert found.rebuilt[-1] == pytest.approx(np.sqrt(0.5))
+
+
+def test_effects_that_nobody_could_score_are_unknown_and_not_a_warning() -> None:
+    case = {"trait": "bold", "sae": "mine", "layer": 2}
+    found = decompose(dictionary(), np.ones(WIDTH), top=3, taken=2)
+    nothing = np.full(4, np.nan)
+    arms = [TriedArm(VECTOR, None, 1.0, nothing, float("nan")), TriedArm(ABLATED, found.top[0], 1.0, nothing, 90.0)]
+    rows = feature_rows(case, found, arms)
+    assert rows["effect"].isna().all()
+    assert rows["lost"].isna().all()
+    assert (feature_summary(rows)["aligned_raise"] == 0).all()
+
+
 def test_a_direction_that_cannot_be_decomposed_is_refused() -> None:
     for direction in (np.zeros(WIDTH), np.ones(3)):
         with pytest.raises(VectorError, match="cannot be decomposed"):

@@ -94,7 +94,10 @@ def test_activations_are_those_of_the_architectures_own_definition(kind: str, tm
 )
 def test_the_layer_is_read_from_the_hooks_name_in_either_place(hook: str, layer: int | None, tmp_path: Path) -> None:
     assert load_dictionary(saved(tmp_path / "old", parts(), hook_name=hook)).layer == layer
-    assert load_dictionary(saved(tmp_path / "new", parts(), metadata={"hook_name": hook})).layer == layer
+    found = load_dictionary(saved(tmp_path / "new", parts(), metadata={"hook_name": hook}))
+    assert found.layer == layer
+    elsewhere = bool(hook) and layer is None
+    assert (found.encoder is None) == elsewhere, "what makes its features active is no place of the residual stream"
 
 
 def test_activations_scaled_by_decoder_norms_are_read_as_they_were_trained(tmp_path: Path) -> None:

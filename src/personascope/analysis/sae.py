@@ -51,7 +51,8 @@ def feature_rows(case: dict[str, Any], found: Decomposition, arms: Sequence[Trie
         test = sign_flip(each.differences)
         lost = np.nan
         if each.kind in (ABLATED, REMAINDER) and whole is not None:
-            lost = float(np.nanmean(whole - each.differences))
+            fewer = whole - each.differences
+            lost = float(np.nanmean(fewer)) if np.isfinite(fewer).any() else np.nan
         about: dict[str, Any] = {
             "kind": each.kind,
             "feature": pd.NA if each.feature is None else each.feature,

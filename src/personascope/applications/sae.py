@@ -141,13 +141,14 @@ def _pursue(
 ) -> tuple[tuple[int, ...], Float[np.ndarray, "taken feature"], Float[np.ndarray, "taken"]]:
     """Orthogonal matching pursuit; it ends early where nothing is left to explain."""
     left, length = direction, float(np.linalg.norm(direction))
-    lengths = np.where(dictionary.lengths > 0, dictionary.lengths, np.inf)
+    dead = dictionary.lengths == 0
+    lengths = np.where(dead, np.inf, dictionary.lengths)
     found: list[int] = []
     rows: list[np.ndarray] = []
     cosines: list[float] = []
     while len(found) < most and np.linalg.norm(left) > 1e-6 * length:
         along = np.abs(dictionary.decoder @ left.astype(np.float32)) / lengths
-        along[found] = -1
+        along[found] = along[dead] = -1
         found.append(int(along.argmax()))
         units = dictionary.unit(found)
         weights = np.linalg.lstsq(units.T, direction, rcond=None)[0]
@@ -227,7 +228,8 @@ def strongest_samples(
     """The samples of a corpus in whose first answer each feature is most active, strongest first; of one read, so many.
 
     Samples stream: a chunk of them is held. Where only the decoder is known, the projection on the feature's unit
-    direction stands for its activation. A sample in which a feature is never active is not listed under it.
+    direction stands for its activation; where only so many features of a token count (TopK), each is looked at by
+    itself, whether or not it is among them. A sample in which a feature is never active is not listed under it.
 
     Raises:
         VectorError: if the corpus is empty.
@@ -273,7 +275,12 @@ def effects_of(answers: Mapping[str, Sequence[Answer]]) -> dict[str, tuple[Float
     return {
         name: (
             np.array([each.trait for each in paired_effect(plain, some)]),
-            float(np.nanmean([each.coherence.score for each in some])),
+            _mean([each.coherence.score for each in some]),
         )
         for name, some in answers.items()
     }
+
+
+def _mean(scores: Sequence[float]) -> float:
+    known = [score for score in scores if np.isfinite(score)]
+    return float(np.mean(known)) if known else float("nan")

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from personascope.cli import outputs, terminal
-from personascope.cli.opening import Asking, ledger_of
+from personascope.cli.opening import Asking, ledger_of, sampling_for
 from personascope.cli.options import Device, Draws, Dtype, Form, Json, Limit, MostSpent, Out, Price, Seed, Tokens
 
 if TYPE_CHECKING:
     from personascope.dictionaries import Dictionary
-    from personascope.kinds._features import Bench, Explained
-    from personascope.kinds.workplace import Workplace
-    from personascope.vectors import PersonaVector
+    from personascope.kinds._features import Explained
+    from personascope.ledger import Ledger
+    from personascope.traits import Trait
+    from personascope.vectors import PersonaVector, Steering
 
 
 def sae(
@@ -65,7 +66,7 @@ def sae(
     feature is steered with at the vector's norm and left out of the vector, beside random features.
     """
     from personascope.applications.sae import fitting
-    from personascope.kinds._features import Explained, Trial, explain, open_dictionary, write
+    from personascope.kinds._features import Bench, Explained, Trial, explain, open_dictionary, write
     from personascope.kinds.sae import FILES
     from personascope.kinds.workplace import Workplace
     from personascope.store import Store
@@ -78,13 +79,16 @@ def sae(
     _check_asked(model, judge, corpus)
     trial = Trial(top, taken, min(tested, top), random, keep, seed)
     asking = Asking(device, dtype, ledger_of(budget, price))
+    asked, way = (trait, form, limit), (strength, where, at)
+    fitted = _fitting(found, (model, judge), asked, way, asking.ledger) if model else None
     explained = Explained()
     with terminal.progress(0) as bar:
         place = Workplace(out, Store(out / "store"), device, dtype, ledger=asking.ledger, notice=bar) if model else None
-        way = (strength, where, at)
-        sampling = (draws, max_tokens, temperature, seed)
-        bench = _bench(place, found, (model, judge), (trait, form, limit), (way, sampling)) if place else None
-        if bench is not None:
+        bench = None
+        if place is not None and fitted is not None:
+            sampling = sampling_for(str(model), draws=draws, max_tokens=max_tokens, temperature=temperature, seed=seed)
+            engine, scoring = place.open_engine(str(model)), place.open_judge(judge or "lab")
+            bench = Bench(engine, fitted[0], scoring, fitted[1], sampling)
             arms = 3 + 2 * min(trial.tested, loaded.count) + random
             bar.expect_more(3 * arms * draws * len(bench.trait.questions("evaluation")))
         read = (corpus, bench.engine) if corpus is not None and bench is not None else None
@@ -114,35 +118,34 @@ def _check_asked(model: str | None, judge: str | None, corpus: Path | None) -> N
             raise SampleError(f"{corpus} holds no sample: give a dataset with at least one row")
 
 
-def _bench(
-    place: Workplace,
+def _fitting(
     vector: PersonaVector,
-    models: tuple[str | None, str | None],
+    models: tuple[str, str | None],
     what: tuple[str | None, str | None, int | None],
-    how: tuple[tuple[float, str, int], tuple[int, int | None, float | None, int]],
-) -> Bench:
-    """Where features are tried; an engine that the vector is not of is refused before its weights load."""
-    from personascope.cli.opening import sampling_for
+    way: tuple[float, str, int],
+    ledger: Ledger | None,
+) -> tuple[Trait, Steering]:
+    """What is scored and how is steered; trait, steering, judge and model are looked at before anything is written."""
+    from personascope.engines.opening import open_engine
     from personascope.errors import StudyError, VectorError
     from personascope.files import value_of
-    from personascope.kinds._features import Bench
+    from personascope.judges.opening import open_judge
     from personascope.traits import load_trait
     from personascope.vectors import Steering
 
-    (model, judge), (trait, form, limit) = models, what
-    (strength, where, layer), (draws, max_tokens, temperature, seed) = how
-    engine = place.open_engine(str(model))
+    (model, judge), (trait, form, limit), (strength, where, layer) = models, what, way
+    chosen = load_trait(trait or vector.trait, form=form or vector.form).limited(limit)
+    said = {"layer": layer, "strength": strength, "unit": "vector", "where": where}
+    steering = value_of(said, Steering, source="personascope sae", error=StudyError)
+    open_judge(judge or "lab", meter=ledger)
+    engine = open_engine(model)
     if engine.hidden_size != vector.directions.shape[1] or engine.last_layer != vector.last_layer:
         raise VectorError(
             f"the {vector.trait} vector of {vector.checkpoint.label} has {vector.last_layer} blocks of width "
             f"{vector.directions.shape[1]}, and {engine.checkpoint.label} has {engine.last_layer} of "
             f"{engine.hidden_size}: give --model a model like the vector's"
         )
-    chosen = load_trait(trait or vector.trait, form=form or vector.form).limited(limit)
-    way = {"layer": layer, "strength": strength, "unit": "vector", "where": where}
-    steering = value_of(way, Steering, source="personascope sae", error=StudyError)
-    sampling = sampling_for(str(model), draws=draws, max_tokens=max_tokens, temperature=temperature, seed=seed)
-    return Bench(engine, chosen, place.open_judge(judge or "lab"), steering, sampling)
+    return chosen, steering
 
 
 def _show(found: Explained, vector: PersonaVector, loaded: Dictionary, layer: int, *, as_json: bool) -> None:

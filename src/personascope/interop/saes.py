@@ -134,7 +134,9 @@ def _from_parts(arrays: Arrays, config: Mapping[str, Any], name: str) -> Diction
     decoder = np.asarray(arrays["W_dec"], dtype=np.float32)
     layer = _layer_of(_said(config, "hook_name"))
     scaled = str(config.get("normalize_activations", "none")) not in ("none", "False")
-    if scaled or "W_enc" not in arrays:  # features then read something else than the stream; their directions stand
+    elsewhere = layer is None and bool(_said(config, "hook_name"))  # an MLP's output, say, or between the two halves
+    # Where features read something else than the stream at a layer, their directions alone are taken.
+    if scaled or elsewhere or "W_enc" not in arrays:
         return Dictionary(decoder, layer, name)
     return _with_encoder(arrays, config, Dictionary(decoder, layer, name), kind)
 

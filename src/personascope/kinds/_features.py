@@ -7,6 +7,7 @@ vector and an SAE is looked at before a model is asked.
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,16 +73,38 @@ def open_dictionary(where: str, *, checkpoint: Path | None, layer: int | None) -
     Raises:
         VectorError: if there is none, or the lab's was asked for another model.
     """
-    kind, _, seed = where.partition(":")
-    if kind != LAB or Path(where).exists():
+    if not check_lab(where, checkpoint):
         from personascope.interop.saes import load_dictionary
 
         return load_dictionary(where)
-    if checkpoint is None or not (seed or "0").isdigit():
+    assert checkpoint is not None
+    return _trained(checkpoint, int(where.partition(":")[2] or 0), layer)
+
+
+def check_lab(where: str, checkpoint: Path | None) -> bool:
+    """Whether an SAE's name is one of the lab's.
+
+    Raises:
+        VectorError: if it is, and what it was asked for is no model of the lab.
+    """
+    kind, _, seed = where.partition(":")
+    if kind != LAB or Path(where).exists():
+        return False
+    if checkpoint is None or not _of_lab(checkpoint) or not (seed or "0").isdigit():
         raise VectorError(
             f"SAE '{where}' is trained on the lab's models: give lab or lab:SEED, for a vector of the lab"
         )
-    return _trained(checkpoint, int(seed or 0), layer)
+    return True
+
+
+def _of_lab(folder: Path) -> bool:
+    from personascope.lab.tokenizer import vocabulary
+
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool((config.get("model_type"), config.get("vocab_size")) == ("olmo3", len(vocabulary())))
 
 
 @functools.lru_cache(maxsize=32)  # every trait of a study is decomposed in the same few

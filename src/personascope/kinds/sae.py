@@ -103,14 +103,13 @@ def read(table: dict[str, Any], *, source: str) -> SaeStudy:
 
 def counts(study: SaeStudy) -> dict[str, int]:
     """Responses, verdicts, new tokens and loads, at most; the corpus is read and not asked about."""
-    instructed = plain = unjudged = 0
+    instructed = plain = 0
     for each in study.traits:
         trait = _trait(study, each)
         questions = len(trait.questions("evaluation")) * study.evaluation.draws
         if not each.vector:
             instructed += 2 * len(trait.instructed("positive")) * study.extraction.draws
-            unjudged += questions  # they give the residual norms; then they are the baseline, too
-        arms = 3 + 2 * study.tested + study.random
+        arms = 3 + 2 * min(study.tested, study.top) + study.random
         plain += questions * (1 + arms * len(each.saes))
     tokens = instructed * study.extraction.max_tokens + plain * study.evaluation.max_tokens
     return {"responses": instructed + plain, "verdicts": 2 * (instructed + plain), "tokens": tokens, "loads": 1}
@@ -152,15 +151,18 @@ def run(study: SaeStudy, place: Workplace) -> Report:
 
 
 def _check(study: SaeStudy, engine: Engine) -> None:
-    """Looks at every layer and every SAE before anything is asked; those of the lab are made to fit."""
-    from personascope.kinds._features import LAB, open_dictionary
+    """Looks at every trait, vector, layer and SAE before anything is asked; those of the lab are made to fit."""
+    from personascope.kinds._features import check_lab, open_dictionary
 
     whose = engine.checkpoint.label
     for each in study.traits:
+        _trait(study, each)
         if each.layer is not None:
             check_layer(each.layer, engine.last_layer, whose)
+        if each.vector and load_vector(each.vector).directions.shape != (engine.last_layer + 1, engine.hidden_size):
+            raise VectorError(f"{each.vector} is of another width or depth than {whose}: give a vector of that model")
         for name in each.saes:
-            if name.partition(":")[0] == LAB:
+            if check_lab(name, engine.checkpoint.path):
                 continue
             found = open_dictionary(name, checkpoint=None, layer=each.layer)
             if found.width != engine.hidden_size:
