@@ -7,6 +7,7 @@ itself appears when the last prompt is read.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import heapq
 import json
@@ -15,13 +16,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import numpy as np
 
 from personascope.applications.monitor import Threshold, Watched, project_tokens, unanswered
 from personascope.engines import Engine
-from personascope.errors import EngineError, SampleError
+from personascope.errors import EngineError, SampleError, StoreError
 from personascope.identity import key_of
 from personascope.interop.prompts import AskedPrompt, read_prompts
 from personascope.interop.samples import RowWriter
@@ -81,10 +82,13 @@ def score_prompts(scoring: Scoring, journal: Path, *, done: Callable[[int, bool]
 
     Raises:
         EngineError: if not one prompt of the first chunk can be read.
+        StoreError: if another run is writing the journal.
     """
-    known = _begun(journal, scoring.key)
-    done(known, False)
+    journal.parent.mkdir(parents=True, exist_ok=True)
     with journal.open("a", encoding="utf-8", newline="") as file:
+        _take(file, journal)
+        known = _begun(journal, scoring.key)
+        done(known, False)
         left = islice(read_prompts(scoring.prompts), known, None)
         while some := list(islice(left, chunk)):
             rows = _read(scoring, some)
@@ -165,6 +169,14 @@ def responses_of(scoring: Scoring, prompts: Sequence[AskedPrompt]) -> list[Respo
     return scoring.engine.encode(found)
 
 
+def _take(file: IO[str], journal: Path) -> None:
+    """Lets nobody else write the journal for as long as the file is open: two runs would mix their prompts."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise StoreError(f"{journal} is being written by another run: wait for it, then run again") from None
+
+
 def _begun(journal: Path, key: str) -> int:
     """How many whole lines a journal of this question has; one of another question, or of none, is begun."""
     heading = json.dumps({"key": key}) + "\n"
@@ -177,7 +189,6 @@ def _begun(journal: Path, key: str) -> int:
                         count, end = count + 1, end + len(line)
                 file.truncate(end)  # what a killed run left of a line is dropped
                 return count
-    journal.parent.mkdir(parents=True, exist_ok=True)
     journal.write_text(heading, encoding="utf-8")
     return 0
 

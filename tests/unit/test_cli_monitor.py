@@ -20,6 +20,7 @@ from personascope.applications.monitor import (
     save_thresholds,
     unanswered,
 )
+from personascope.errors import StoreError
 from personascope.lab.spectra import graded_descriptions
 from personascope.prompt_scores import COLUMNS, Scoring, projections_of, score_prompts
 
@@ -171,6 +172,22 @@ def test_a_killed_run_goes_on_where_it_stopped_and_gives_the_same_file(tmp_path,
     other = Scoring(prompts, engine, (Watched("cruel", vectors["cruel"], 3),))
     score_prompts(other, journal, done=lambda count, fresh: None)
     assert (projections_of(journal, 1) != projections_of(whole, 1)).all(), "another layer is another question"
+
+
+def test_two_runs_never_write_one_journal(tmp_path, engine, vectors) -> None:
+    prompts, journal = tmp_path / "prompts.jsonl", tmp_path / "scores.jsonl.partial"
+    prompts.write_text("".join(json.dumps(row) + "\n" for row in ROWS[:5]))
+    scoring = Scoring(prompts, engine, (Watched("cruel", vectors["cruel"], 2),))
+    refusals = []
+
+    def again(count: int, fresh: bool) -> None:
+        with pytest.raises(StoreError, match="being written by another run"):
+            score_prompts(scoring, journal, done=lambda count, fresh: None)
+        refusals.append(count)
+
+    score_prompts(scoring, journal, done=again, chunk=2)
+    assert refusals == [0, 2, 2, 1]
+    assert len(projections_of(journal, 1)) == 5
 
 
 def test_a_prompt_too_long_for_the_model_is_told_of_and_stops_no_other(run, files, tmp_path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from personascope.applications.monitor import Watched, calibrate, load_thresholds, save_thresholds
 from personascope.applications.monitor.thresholds import check_rate
@@ -43,6 +44,14 @@ def test_the_interval_holds_the_rate_of_a_threshold_19_times_in_20() -> None:
         limit = calibrate(generator.exponential(size=(80, 1)), WATCHED, MODEL, rate=0.1)[0]
         held.append(limit.low <= np.exp(-limit.projection) <= limit.high)
     assert 0.92 <= np.mean(held) <= 0.98, f"the interval is said to be one of 95 %, and held {np.mean(held):.3f}"
+
+
+@pytest.mark.parametrize(("count", "rate"), [(40, 0.05), (99, 0.01), (30, 0.3)])
+def test_the_interval_is_what_counting_prompts_below_a_quantile_gives(count, rate) -> None:
+    """The naive twin: a threshold's rate is above p when k prompts or more lie below the quantile of 1 - p."""
+    limit, place = threshold(count, rate), check_rate(rate, count)
+    above = [binom.sf(place - 1, count, 1 - end) for end in (limit.low, limit.high)]
+    np.testing.assert_allclose(above, [0.975, 0.025], rtol=1e-9)
 
 
 def test_the_threshold_is_one_of_the_projections_and_what_equals_it_is_not_flagged() -> None:
