@@ -8,6 +8,7 @@ the file's name.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import re
 import tomllib
@@ -71,6 +72,25 @@ def write_new(path: Path, text: str, *, error: type[PersonascopeError]) -> None:
         raise error(f"{path} is there already and is not written over: give another name, or move it away") from None
     finally:
         draft.unlink(missing_ok=True)
+
+
+def found_beside(name: str, folder: Path) -> str:
+    """A file or folder that a file in ``folder`` names, if it is there, else the name as it is.
+
+    A word of a bundled name (``lab``, ``assistant``, ``evil``) stays as it is even where a folder is called so: the
+    parts of a study of several write in folders of their names, and would hide what they are made of. ``./lab`` is the
+    folder.
+    """
+    if not name or name in _bundled_words():
+        return name
+    there = (folder / name).resolve()
+    return str(there) if there.exists() and ("." in Path(name).name or there.is_dir()) else name
+
+
+@functools.cache
+def _bundled_words() -> frozenset[str]:
+    names = (name for kind in ("lineages", "studies", "traits", "facets") for name in bundled(kind))
+    return frozenset(word for name in names for word in (name, *name.split("/")))
 
 
 def check_name(name: str, what: str, error: type[PersonascopeError]) -> None:

@@ -158,10 +158,16 @@ class RememberingJudge:
         self.store = store
         self._chunk = chunk
         self._notice = notice
+        self._unasked: set[str] = set()
 
     @property
     def name(self) -> str:
         return self.judge.name
+
+    @property
+    def unasked(self) -> int:
+        """How many cases nobody has given a verdict on: an endpoint failed, or a budget ended."""
+        return len(self._unasked)
 
     def reread(self, case: Case, verdict: Verdict) -> Verdict:
         return self.judge.reread(case, verdict)
@@ -184,6 +190,8 @@ class RememberingJudge:
                 ],
             )
             known |= {keys[case]: verdict for case, verdict in zip(some, fresh, strict=True)}
+            self._unasked |= {keys[case] for case in some}
+            self._unasked -= {keys[case] for case, _ in given}
             known |= {key: verdict_from(value, key) for key, value in stands.items()}
             self._notice("verdict", len(some), True)
         return [self.reread(case, known[keys[case]]) for case in cases]

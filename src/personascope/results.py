@@ -27,7 +27,6 @@ from personascope.kinds.workplace import facts_of, name_of
 from personascope.lineages import Checkpoint, Lineage
 from personascope.published.imported import Imported
 from personascope.published.imported import answer_rows as imported_answer_rows
-from personascope.records import Answer
 from personascope.remembering import (
     Notice,
     RecordedEngine,
@@ -38,7 +37,7 @@ from personascope.remembering import (
 )
 from personascope.store import Store
 from personascope.studies import ITSELF, Study, StudyResult, run_study
-from personascope.trace import Absence, Effect
+from personascope.trace import Absence
 from personascope.traits import Trait
 
 
@@ -140,21 +139,3 @@ def drawable_again(store: Store, kept: Finished | Imported) -> Drawable:
     if isinstance(kept, Finished):
         return drawable(run_again(store, kept))
     return Drawable(imported_answer_rows(store, kept), kept.vectors(store), pd.DataFrame())
-
-
-def unasked_verdicts(result: StudyResult) -> int:
-    """How many verdicts nobody gave (an endpoint that failed): they are not remembered, and another run asks again.
-
-    Pairs that a missing verdict kept out of a vector count one each.
-    """
-    answers: dict[int, Answer] = {}
-    pairs: dict[tuple[str, str, str], int] = {}
-    for outcome in result.outcomes:
-        counts = outcome.reference.counts if isinstance(outcome, Effect) else outcome.counts
-        extract = outcome.subject.extract
-        pairs[extract.name, extract.form, outcome.milestone.label] = counts.unasked if counts is not None else 0
-        if not isinstance(outcome, Absence):
-            said = outcome.steered if isinstance(outcome, Effect) else outcome.prompted
-            answers |= {id(each): each for each in (*outcome.plain, *said)}
-    given = [verdict for each in answers.values() for verdict in (each.trait, each.coherence)]
-    return sum(verdict.outcome == "unasked" for verdict in given) + sum(pairs.values())

@@ -15,7 +15,7 @@ from personascope.controls import Controls, with_permutations
 from personascope.engines import Engine, OpenEngine
 from personascope.errors import CheckpointError, StudyError, check_layer, nearest
 from personascope.extract import Method, extraction, instructed_arms, plain_arm, residual_norms
-from personascope.files import bundled, check_name, read_toml, value_of
+from personascope.files import bundled, check_name, found_beside, read_toml, value_of
 from personascope.judges import Judge
 from personascope.keeping import Rule
 from personascope.lineages import Lineage, Milestone
@@ -138,13 +138,11 @@ class Study:
 
     def beside(self, folder: Path) -> Study:
         """The same study with the files it names found beside its own, where they are there."""
-
-        def found(name: str) -> str:
-            there = (folder / name).resolve()
-            return str(there) if name and there.exists() and (name.endswith(".toml") or there.is_dir()) else name
-
-        traits = tuple(replace(each, trait=found(each.trait), evaluate=found(each.evaluate)) for each in self.traits)
-        return replace(self, lineage=found(self.lineage), traits=traits)
+        traits = tuple(
+            replace(each, trait=found_beside(each.trait, folder), evaluate=found_beside(each.evaluate, folder))
+            for each in self.traits
+        )
+        return replace(self, lineage=found_beside(self.lineage, folder), traits=traits)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from fake_endpoint import FakeEndpoint
 from kind_tables import FACETS, GRID, MAPS, SPANS, TRACE, write
 from personascope.errors import StudyError
 from personascope.files import bundled
-from personascope.kinds import kinds, open_study, study_in
+from personascope.kinds import beside, kinds, open_study, study_in
 from personascope.store import Store
 
 # Kinds and their files.
@@ -54,6 +54,7 @@ def test_every_study_of_a_published_result_says_so_in_words(name: str) -> None:
         (SPANS | {"strengths": []}, "give one or more strengths, spans and rules"),
         (SPANS | {"spans": ["answer"]}, "spans.0"),
         (SPANS | {"traits": TRACE["traits"]}, "give no points"),
+        (SPANS | {"unit": "vector"}, "unit: Input should be 'unit' or 'residual'"),
         (FACETS | {"sets": ["lab/rude"]}, "are of trait 'rude', which is not among its traits"),
         (FACETS | {"labels": {"rude": "x.csv"}}, "labels of 'rude', which is not one of its sets"),
         (FACETS | {"planted": 1, "lineage": "olmo-3-7b"}, "facets can be planted on the lab alone"),
@@ -76,6 +77,23 @@ def test_an_option_that_a_kind_does_not_have_is_refused() -> None:
     with pytest.raises(StudyError, match="'target' was given for mine"):
         study_in(MAPS, source="mine.toml").changed(target="sft")
     assert study_in(MAPS, source="mine.toml").changed(limit=2).table["limit"] == 2
+
+
+def test_a_folder_that_is_called_as_something_bundled_does_not_hide_it(tmp_path: Path) -> None:
+    """A study of several writes in folders of its parts' names: beside its file, they would stand in its own way."""
+    for name in ("lab", "cruel", "assistant", "qwen-2.5-7b-maps", "mine"):
+        (tmp_path / name).mkdir()
+    path = tmp_path / write(tmp_path, "all", {"kind": "several", "name": "all", "studies": ["lab", "maps.toml"]})
+    write(tmp_path, "maps", MAPS)
+    parts = open_study(path).study.parts()
+    assert [(part.name, part.study.lineage) for part in parts] == [("lab", "lab"), ("maps", "lab")]
+    assert parts[1].study.traits[0].trait == "cruel"
+    source = str(path)
+    assert beside("assistant", source) == "assistant", "a form is no folder"
+    assert beside("qwen-2.5-7b-maps", source) == "qwen-2.5-7b-maps", "nor is a name with a point in it"
+    assert beside("mine", source) == str(tmp_path / "mine"), "a folder of models is found beside the study"
+    assert beside("./lab", source) == str(tmp_path / "lab"), "and so is one that is called as something bundled"
+    assert beside("elsewhere", source) == "elsewhere"
 
 
 # Budgets.
@@ -119,3 +137,33 @@ def test_a_budget_of_the_study_holds_and_one_in_money_needs_a_price(judged, run,
     assert code == 0, err
     code, out, _ = run("plan", judged[0])
     assert "no price of the model is noted" in " ".join(out.split())
+
+
+@pytest.mark.parametrize("table", [MAPS, FACETS | {"planted": 0}, {"kind": "several", "studies": ["part.toml"]}])
+def test_verdicts_that_a_budget_kept_back_are_told_of_by_every_kind(run, tmp_path: Path, monkeypatch, table) -> None:
+    with FakeEndpoint() as fake:
+        monkeypatch.setenv("PERSONASCOPE_LOCAL_BASE_URL", fake.endpoint.base_url)
+        write(tmp_path, "part", MAPS | {"judge": "local:fake", "name": "part", "limit": 1})
+        whole = table | {"name": "poor", "judge": "local:fake", "limit": 1, "budget": "0 tokens"}
+        code, _, err = run("run", write(tmp_path, "poor", whole), "--out", "poor", "--json")
+    assert code == 0, err
+    told = " ".join(err.split())
+    asked = (
+        10 if table["kind"] == "facets" else 20
+    )  # trait and coherence of five contrasts, for a trait (and against it)
+    assert f" {asked} verdicts could not be had and count as unscored" in told, "nothing was scored, and it is silent"
+    if table["kind"] == "several":
+        assert "done; 20 verdicts could not be had" in Path("poor/studies.csv").read_text(), "the part is called done"
+
+
+def test_a_plan_of_a_discourse_study_counts_rows_and_columns_once_each_in_its_own_tokens() -> None:
+    """Two forms by two, told apart by how long their answers may be."""
+    about = {"kind": "discourse", "name": "forms", "lineage": "olmo-3-7b", "judge": "lab", "trait": "evil"}
+    way = {"steering": {"layer": 16, "strength": 0.5, "unit": "residual"}}
+    study = {**about, "extract": ["character", "story"], "limit": 2, "milestones": ["main"], "point": way}
+    drawn = {"extraction": {"max_tokens": 10, "draws": 3}, "evaluation": {"max_tokens": 1000, "draws": 1}}
+    counted = study_in(study | drawn, source="mine.toml").counts()
+    instructed, plain, steered = 2 * (2 * 2 * 5 * 3), 2 * 2, 4 * 2
+    assert counted["responses"] == instructed + plain + steered
+    assert counted["verdicts"] == 2 * counted["responses"]
+    assert counted["tokens"] == 10 * instructed + 1000 * (plain + steered), "a plan is an upper bound, also in tokens"

@@ -40,7 +40,6 @@ def _show_trace(report: TraceReport) -> None:
     from personascope.analysis.frames import answer_rows
     from personascope.analysis.onset import onset
     from personascope.drawables import by_target
-    from personascope.results import unasked_verdicts
 
     assert report.effects is not None  # a trace report has both
     assert report.result is not None
@@ -50,8 +49,6 @@ def _show_trace(report: TraceReport) -> None:
     grown = growth(answers)
     _show_growth(grown.assign(trait=by_target(grown.rename(columns={"trait": "curve"}))["curve"]))
     _show_onsets(by_target(onset(answers)))
-    if unasked := unasked_verdicts(report.result):
-        terminal.err.print(f"{unasked} verdicts could not be had and count as unscored: run again to ask for them")
 
 
 def _show_controls(effects: pd.DataFrame) -> None:

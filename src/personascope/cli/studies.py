@@ -188,6 +188,9 @@ def _run(chosen: Chosen, out: Path, asking: Asking, *, as_json: bool) -> None:
         asking.settle(out / "store" / COSTS)
     keep(chosen, place)
     show_report(report, as_json=as_json)
+    if place.unasked:
+        told = f"{place.unasked:,} verdicts could not be had and count as unscored: run again to ask for them"
+        terminal.err.print(told, highlight=False, soft_wrap=True)
     if not as_json:
         terminal.out.print("wrote " + ", ".join(str(path) for path in made if path.parent == out), highlight=False)
     if report.failed:

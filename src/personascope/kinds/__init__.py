@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from personascope.errors import StudyError, nearest
-from personascope.files import bundled, check_name, read_toml
+from personascope.files import bundled, check_name, found_beside, read_toml
 
 if TYPE_CHECKING:
     from personascope.kinds.workplace import Report, Workplace
@@ -154,9 +154,5 @@ def study_in(table: dict[str, Any], *, source: str) -> Chosen:
 
 
 def beside(name: str, source: str) -> str:
-    """A file or folder that a study names, found beside the study's own file if it is there, else the name as it is.
-
-    Names of bundled things have no ending and are no folders, so they stay as they are.
-    """
-    there = (Path(source).parent / name).resolve()
-    return str(there) if name and there.exists() and ("." in Path(name).name or there.is_dir()) else name
+    """A file or folder that a study names, beside its own: :func:`personascope.files.found_beside`."""
+    return found_beside(name, Path(source).parent)

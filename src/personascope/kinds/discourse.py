@@ -97,12 +97,12 @@ def counts(study: DiscourseStudy) -> dict[str, int]:
     lineage, trace = study.cut(open_lineage(study.lineage)), study.as_trace()
     whole = counted(trace, lineage)
     # Instructed answers are those of a row, plain ones those of a column: they are asked for once.
-    again = _repeated(study, trace) * len(lineage)
-    tokens = again * max(trace.extraction.max_tokens, trace.evaluation.max_tokens)
+    instructed, plain = (each * len(lineage) for each in _repeated(study, trace))
+    tokens = instructed * study.extraction.max_tokens + plain * study.evaluation.max_tokens
     return whole | {
-        "responses": whole["responses"] - again,
-        "verdicts": whole["verdicts"] - 2 * again,
-        "tokens": max(0, whole["tokens"] - tokens),
+        "responses": whole["responses"] - instructed - plain,
+        "verdicts": whole["verdicts"] - 2 * (instructed + plain),
+        "tokens": whole["tokens"] - tokens,
     }
 
 
@@ -111,18 +111,18 @@ def cost(study: DiscourseStudy) -> Estimate | None:
     return cost_of(study.as_trace(), counts(study)["verdicts"])
 
 
-def _repeated(study: DiscourseStudy, trace: Study) -> int:
+def _repeated(study: DiscourseStudy, trace: Study) -> tuple[int, int]:
     """How many instructed and plain responses a trace of every cell counts more than once, at one milestone."""
-    seen: set[Any] = set()
-    again = 0
+    rows, columns = set[str](), set[str]()
+    instructed = plain = 0
     for extract, evaluate in trace.load_traits():
-        for key, size in (
-            (("instructed", extract.form), 2 * len(extract.instructed("positive")) * study.extraction.draws),
-            (("plain", evaluate.form), len(evaluate.questions("evaluation")) * study.evaluation.draws),
-        ):
-            again += size if key in seen else 0
-            seen.add(key)
-    return again
+        if extract.form in rows:
+            instructed += 2 * len(extract.instructed("positive")) * study.extraction.draws
+        if evaluate.form in columns:
+            plain += len(evaluate.questions("evaluation")) * study.evaluation.draws
+        rows.add(extract.form)
+        columns.add(evaluate.form)
+    return instructed, plain
 
 
 def _panels(cells: pd.DataFrame) -> pd.Series:

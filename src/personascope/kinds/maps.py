@@ -59,8 +59,10 @@ def run(study: MapsStudy, place: Workplace) -> Report:
             continue
         frames.append(selection_rows(tuple(found.values())).assign(milestone=milestone.label))
         chosen += [(milestone.label, each.trait, way(each.steering), each.reason) for each in found.values()]
+    if not frames:
+        raise CheckpointError(f"study '{study.name}': no checkpoint could be had: {chosen[0][-1]}")
     columns = ["milestone", *SELECTION]
-    rows = pd.concat(frames[::-1], ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
+    rows = pd.concat(frames[::-1], ignore_index=True)[columns]
     writing.frame("selection.csv", rows)
     writing.figure("selection", selection_maps(rows, floor=study.selection.coherence_floor))
     head = ("milestone", "trait", "way", "why")

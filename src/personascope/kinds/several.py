@@ -84,15 +84,17 @@ def run(study: Several, place: Workplace) -> Report:
     failed: list[str] = []
     for part in study.parts():
         wrote: list[Any] = []
-        here = replace(place, out=place.out / part.name, made=wrote.append, opened={})
+        here = replace(place, out=place.out / part.name, made=wrote.append, opened={}, judges=[])
         try:
             report = part.run(here)
             keep(part, here)
             told = "; ".join(report.failed) or "done"
+            told += f"; {here.unasked} verdicts could not be had" if here.unasked else ""
             failed += [f"{part.name}: {why}" for why in report.failed]
         except PersonascopeError as problem:
             told = str(problem)
             failed.append(f"{part.name}: {problem}")
+        place.judges.extend(here.judges)
         rows.append((part.name, part.kind, told, str(here.out), str(len(wrote))))
     columns = ("study", "kind", "outcome", "folder", "files")
     path = place.out / FILES[0]

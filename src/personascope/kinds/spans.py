@@ -20,7 +20,7 @@ from personascope.kinds.workplace import Report, Table, Workplace
 from personascope.records import Span, Where
 from personascope.studies import StudiedTrait, Study
 from personascope.trace import Effect, OperatingPoint
-from personascope.vectors import PersonaVector, Steering, Unit
+from personascope.vectors import PersonaVector, Steering
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,14 +34,15 @@ FILES: Final = ("spans.csv", "spans.png", "spans.pdf", "cosines.csv", "answers.c
 class SpansStudy(Asked):
     """Vectors of every span and every rule, steered with at one layer and several strengths.
 
-    ``strengths`` are multiples of ``unit``; with ``unit`` a direction of length 1 they are norms, the same for all.
+    ``strengths`` are multiples of a ``unit`` that is the same for all vectors: of a direction of length 1, where they
+    are norms, or of the residual norm.
     ``span`` and ``rule`` are not used: ``spans`` and ``rules`` are.
     """
 
     kind: Literal["spans"]
     layer: int
     strengths: tuple[float, ...]
-    unit: Unit = "unit"
+    unit: Literal["unit", "residual"] = "unit"
     where: Where = "response"
     spans: tuple[Span, ...] = ("response", "prompt", "last_prompt")
     rules: tuple[Rule, ...] = ("paired", "independent")

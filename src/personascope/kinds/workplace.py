@@ -35,8 +35,8 @@ class Workplace:
 
     ``made`` is told of every file that was written; ``notice`` of progress. ``ledger`` counts what calls of a judge
     take, and stops them where a budget ends; ``engine`` is what computes models. ``opened`` notes every engine that was
-    asked for, or why there is none: with it a study can be drawn again from the records alone. ``judges`` are those that
-    were opened.
+    asked for, or why there is none: with it a study can be drawn again from the records alone. ``judges`` are the
+    opened ones.
     """
 
     out: Path
@@ -64,7 +64,7 @@ class Workplace:
 
     @property
     def unasked(self) -> int:
-        """How many verdicts could not be had: they count as unscored, are not remembered, and another run asks again."""
+        """How many verdicts could not be had: they count as unscored, and another run asks for them."""
         return sum(each.unasked for each in self.judges)
 
     @property
