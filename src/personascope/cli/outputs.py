@@ -7,12 +7,14 @@ before anything runs, not after an hour of answers.
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from personascope.errors import PersonascopeError, VectorError
+from personascope.files import write_text
 
 
 def check_file(path: Path, *, option: str = "--out") -> Path:
@@ -64,12 +66,12 @@ def check_folder(path: Path, names: Sequence[str] = (), *, option: str = "--out"
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows as a CSV file with a header; text that UTF-8 does not hold is written as escapes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    """Rows as a CSV file with a header, whole or not at all; text that UTF-8 does not hold is written as escapes."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [])
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue().encode("utf-8", errors="backslashreplace").decode("utf-8"))
 
 
 def _check_place(folder: Path, path: Path, option: str) -> None:
