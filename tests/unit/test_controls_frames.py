@@ -92,6 +92,16 @@ def test_pooled_controls_weigh_each_control_alike_and_stand_beside_the_effects_a
     assert pooled["matched"].tolist() == [True, False]
 
 
+def test_pooled_instructions_are_those_of_milestones_that_gave_a_vector():
+    pooled = pooled_controls(
+        frame(arm("prompted-positive", 90.0, norm=0), arm("extracted", 40.0, place=1),
+              arm("prompted-positive", 30.0, place=1, norm=0))
+    )  # fmt: skip
+    assert pooled[["kind", "count", "mean", "real"]].values.tolist() == [["prompted-positive", 1, 30.0, 40.0]], (
+        "a mean beside the real effects is over the same places"
+    )
+
+
 def test_kinds_lose_seeds_and_names_and_keep_poles():
     directions = pd.Series(["extracted", "random-12", "shuffled-renormed-3", "shuffled-3", "other-self-doubting",
                             "prompted-negative", "mine-4"])  # fmt: skip

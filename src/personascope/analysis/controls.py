@@ -67,6 +67,10 @@ def pooled_controls(effects: pd.DataFrame) -> pd.DataFrame:
     """
     columns = ["kind", "count", "mean", "deviation", "low", "high", "real", "matched"]
     table, chosen = against_controls(effects), _with_kinds(effects)
+    # Instructions alone are there at milestones that gave no vector, too: there is nothing to compare them with.
+    spot = [*SUBJECT, "place"]
+    known = pd.MultiIndex.from_frame(chosen.loc[chosen["kind"] == "extracted", spot])
+    chosen = chosen[pd.MultiIndex.from_frame(chosen[spot]).isin(known)]
     rows = []
     for kind in _in_order(chosen):
         stood = table[table["kind"] == kind]
@@ -74,8 +78,8 @@ def pooled_controls(effects: pd.DataFrame) -> pd.DataFrame:
         if not len(stood):
             continue
         real = float(np.average(stood["real"], weights=stood["count"]))
-        known = stood["matched"].dropna()
-        rows.append([kind, len(drawn), *_spread(drawn), real, bool(known.all()) if len(known) else pd.NA])
+        matched = stood["matched"].dropna()
+        rows.append([kind, len(drawn), *_spread(drawn), real, bool(matched.all()) if len(matched) else pd.NA])
     return pd.DataFrame(rows, columns=columns).astype({"matched": "boolean"})
 
 
