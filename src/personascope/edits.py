@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -52,6 +52,11 @@ class Edit:
 
     def __post_init__(self) -> None:
         fixed = _fixed(self.direction, "an edit")
+        for said, kinds in ((self.where, Where), (self.operation, Operation)):
+            if said not in get_args(kinds):
+                raise VectorError(
+                    f"an edit was given '{said}', which is none of {', '.join(get_args(kinds))}: give one"
+                )
         if (self.operation == "cap") != (self.bound is not None and math.isfinite(self.bound)):
             raise VectorError(
                 f"an edit that is to {self.operation} was given the bound {self.bound}: a cap needs a finite one, "

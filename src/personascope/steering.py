@@ -7,13 +7,13 @@ units are converted here and nowhere else.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float
 
 from personascope.edits import Operation
-from personascope.errors import LayerError, StudyError, VectorError
+from personascope.errors import LayerError, StudyError, VectorError, nearest
 from personascope.records import Edit, Where
 
 if TYPE_CHECKING:
@@ -52,8 +52,13 @@ class Steering:
     def __post_init__(self) -> None:
         if not np.isfinite(self.strength):
             raise StudyError(f"a steering strength of {self.strength} is not a number to steer by: give a finite one")
+        for name, kinds in (("unit", Unit), ("where", Where), ("operation", Operation)):
+            if (said := getattr(self, name)) not in get_args(kinds):
+                raise StudyError(f"{name} '{said}' is not a way to steer; {nearest(str(said), get_args(kinds))}")
         if not self.layers:
             raise LayerError("a steering without a layer steers nothing: give one layer, or several")
+        if len(set(self.layers)) < len(self.layers):
+            raise LayerError(f"layers {list(self.layers)} name one twice, and it would be steered twice: drop one")
         if any(layer < 0 for layer in self.layers):
             raise LayerError(f"layer {self.layer}: layers count from 0 (embedding); give one that is not negative")
         if self.operation == "ablate" and (self.strength, self.unit) != (1, "unit"):

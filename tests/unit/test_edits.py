@@ -36,3 +36,9 @@ def test_every_operation_and_bound_is_a_question_of_its_own() -> None:
 def test_a_bound_belongs_to_a_cap_and_to_nothing_else(arguments) -> None:
     with pytest.raises(VectorError, match="a cap needs a finite one"):
         Edit(np.ones(3), 1, "all", *arguments)
+
+
+@pytest.mark.parametrize("arguments", [("answer",), ("all", "remove")])
+def test_a_misspelt_place_or_operation_is_refused(arguments) -> None:
+    with pytest.raises(VectorError, match=f"an edit was given '{arguments[-1]}'"):
+        Edit(np.ones(3), 1, *arguments)

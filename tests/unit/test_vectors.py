@@ -312,6 +312,8 @@ def test_layers_are_not_negative_and_there_is_at_least_one() -> None:
         Steering(-1, 1.0, "unit")
     with pytest.raises(LayerError, match="layers count from 0"):
         Steering((1, -2), 1.0, "unit")
+    with pytest.raises(LayerError, match="name one twice"):
+        Steering((1, 2, 1), 1.0, "unit")
     with pytest.raises(LayerError, match="steers nothing"):
         Steering((), 1.0, "unit")
     with pytest.raises(LayerError, match="choose 0"):
@@ -366,3 +368,16 @@ def test_a_residual_norm_nobody_measured_is_missed_only_where_it_is_the_unit(nor
     assert len(Steering(3, 1.0, "unit").along(vector, residual_norms=norms)) == 1
     with pytest.raises(VectorError, match=r"the residual norm at layer 3 was not measured .* choose another unit"):
         Steering(3, 1.0, "residual").along(vector, residual_norms=norms)
+
+
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [
+        ({"unit": "residuals"}, "unit 'residuals' is not a way to steer; did you mean 'residual'"),
+        ({"unit": "unit", "where": "answer"}, "where 'answer'"),
+        ({"unit": "unit", "operation": "remove"}, "operation 'remove'"),
+    ],
+)
+def test_a_misspelt_way_is_refused_and_not_taken_for_another(way: dict[str, str], said: str) -> None:
+    with pytest.raises(StudyError, match=said):
+        Steering(1, 1.0, **way)  # type: ignore[arg-type]
