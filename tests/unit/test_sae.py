@@ -236,6 +236,24 @@ def test_the_planted_feature_raises_the_trait_and_random_ones_do_not() -> None:
         assert (group["p_holm"] >= group["p_two_sided"] - 1e-12).all(), kind
 
 
+def test_p_values_are_corrected_over_the_features_of_one_kind() -> None:
+    found = decompose(dictionary(), np.ones(WIDTH), top=6, taken=2)
+    drawn = np.random.default_rng(1)
+    arms = [
+        TriedArm(kind, feature, 1.0, drawn.normal(shift, 1.0, 8), 90.0)
+        for kind, features in ((STEERED, found.top[:3]), (RANDOM, found.top[3:5]))
+        for feature, shift in zip(features, (2.0, 1.0, 0.3), strict=False)
+    ]
+    rows = feature_rows({"trait": "bold", "sae": "mine", "layer": 2}, found, arms)
+    for kind, group in rows.groupby("kind"):
+        plain, wanted, highest = group["p_two_sided"].to_numpy(), {}, 0.0
+        for place, which in enumerate(np.argsort(plain)):  # Holm in the plainest words
+            highest = max(highest, min(1.0, plain[which] * (len(plain) - place)))
+            wanted[which] = highest
+        np.testing.assert_allclose(group["p_holm"], [wanted[which] for which in range(len(plain))], err_msg=str(kind))
+    assert (rows["p_holm"] > rows["p_two_sided"]).any(), "with nothing to correct this test would say nothing"
+
+
 def test_frames_of_nothing_are_empty_and_have_their_columns() -> None:
     case = {"trait": "bold", "sae": "mine", "layer": 2}
     found = decompose(dictionary(), np.ones(WIDTH), top=3, taken=2)
