@@ -200,7 +200,8 @@ def long_batch(engine: Engine, *, tokens: int = 24) -> list[Request]:
 
 
 def test_texts_computed_in_pieces_are_answered_and_read_as_whole_ones(toy: Any, reference: Engine) -> None:
-    pieces = opened(Checkpoint.at(toy("Llama")), block_size=32, max_num_batched_tokens=40, max_num_seqs=8)
+    cut = {"enable_chunked_prefill": True, "max_num_batched_tokens": 40, "max_num_seqs": 8}
+    pieces = opened(Checkpoint.at(toy("Llama")), block_size=32, **cut)
     requests = long_batch(pieces)
     ours, theirs = pieces.generate(requests), reference.generate(requests)
     assert [said(each) for each in ours] == [said(each) for each in theirs]
@@ -214,7 +215,18 @@ def test_texts_computed_in_pieces_are_answered_and_read_as_whole_ones(toy: Any, 
     pieces.close()
 
 
-def test_a_text_that_is_pushed_out_of_memory_is_edited_again_as_it_was(toy: Any, reference: Engine) -> None:
+def test_more_sampled_prompts_than_a_step_holds_are_answered_as_one_by_one(llama: VLLMEngine) -> None:
+    """vLLM would cut the prompt that no longer fits, and then it loses count of that request's random numbers."""
+    requests = [Request(LONG[: 150 + draw], sampled(6), draw) for draw in range(70)]
+    assert sum(len(each.text) for each in requests) > 8193 + 200
+    together = llama.generate(requests)
+    alone = [llama.generate([each])[0] for each in requests[40:60]]
+    assert [said(each) for each in together[40:60]] == [said(each) for each in alone]
+
+
+def test_a_text_that_is_pushed_out_of_memory_is_edited_again_as_it_was(
+    toy: Any, reference: Engine, llama: VLLMEngine
+) -> None:
     small = opened(
         Checkpoint.at(toy("Llama")),
         block_size=32,
@@ -227,6 +239,8 @@ def test_a_text_that_is_pushed_out_of_memory_is_edited_again_as_it_was(toy: Any,
     pushed = sum(each.value for each in small._llm.get_metrics() if each.name == "vllm:num_preemptions")
     assert pushed > 0, "nothing was pushed out, so nothing was examined"
     assert [said(each) for each in ours] == [said(each) for each in theirs]
+    draws = [replace(each, sampling=sampled(60)) for each in requests]
+    assert [said(each) for each in small.generate(draws)] == [said(each) for each in llama.generate(draws)]
     scale = np.abs(reference.read(theirs).response).max()
     difference = np.abs(small.read(ours).response - reference.read(theirs).response).max()
     assert difference <= 2 * CLOSE * scale

@@ -14,6 +14,7 @@ import inspect
 import logging
 import os
 import random
+import sys
 import warnings
 import weakref
 from collections.abc import Iterator, Mapping
@@ -229,6 +230,10 @@ def _ours(config: Any, dtype: torch.dtype, positions: int) -> dict[str, Any]:
         "generation_config": "vllm",  # nothing of a model's own generation config takes part
         "worker_extension_cls": WORKER,
         "enable_prefix_caching": True,
+        # A prompt is computed in one step. After a part of one vLLM draws a token, throws it away and turns the request's
+        # generator back by a guess, or on a CPU fails: what is drawn would depend on the prompts beside it.
+        "enable_chunked_prefill": False,
+        "max_num_batched_tokens": max(positions + 1, LONGEST),
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
     }
@@ -252,15 +257,17 @@ def _kept(config: Any) -> Iterator[None]:
     """Puts back what vLLM replaces in packages that others use.
 
     It gives the transformers class of a model another base and constructor, so that nobody else could load such a model
-    again, makes ``torch.set_num_threads`` do nothing, and seeds every generator of the process.
+    again, makes ``torch.set_num_threads`` do nothing, seeds every generator of the process, and has errors printed with
+    the number of a process before every line.
     """
     threads, states = torch.set_num_threads, (random.getstate(), np.random.get_state(), torch.get_rng_state())
+    printing = sys.excepthook
     kind: Any = transformers.MODEL_MAPPING.get(type(config), None)
     kept = None if kind is None else (kind.__bases__, dict(vars(kind)))
     try:
         yield
     finally:
-        torch.set_num_threads = threads
+        torch.set_num_threads, sys.excepthook = threads, printing
         random.setstate(states[0])
         np.random.set_state(states[1])
         torch.set_rng_state(states[2])
