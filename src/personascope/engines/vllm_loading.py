@@ -230,8 +230,8 @@ def _ours(config: Any, dtype: torch.dtype, positions: int) -> dict[str, Any]:
         "generation_config": "vllm",  # nothing of a model's own generation config takes part
         "worker_extension_cls": WORKER,
         "enable_prefix_caching": True,
-        # A prompt is computed in one step. After a part of one vLLM draws a token, throws it away and turns the request's
-        # generator back by a guess, or on a CPU fails: what is drawn would depend on the prompts beside it.
+        # A prompt is computed in one step. After a part of one vLLM draws a token, throws it away and turns the
+        # request's generator back by a guess, or on a CPU fails: a draw would depend on the prompts beside it.
         "enable_chunked_prefill": False,
         "max_num_batched_tokens": max(positions + 1, LONGEST),
         "disable_log_stats": True,
