@@ -91,9 +91,10 @@ def write_results(
         write_text(out / name, text)
         made(out / name)
     for name, figure in _figures(drawn, summary, onsets, geometry):
-        for kind in ("png", "pdf"):
-            save(figure(), out / f"{name}.{kind}")
-            made(out / f"{name}.{kind}")
+        paths = [out / f"{name}.{kind}" for kind in ("png", "pdf")]
+        save(figure(), *paths)
+        for path in paths:
+            made(path)
     for name, vector in drawn.vectors.items():
         path = out / "vectors" / f"{name.replace('/', '_')}.safetensors"
         vector.save(path)

@@ -44,10 +44,15 @@ def read_toml(path: Path, *, error: type[PersonascopeError]) -> dict[str, Any]:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a text to a file, whole or not at all, with its newlines as they are; what was there is replaced."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file, whole or not at all; what was there is replaced."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
     try:
-        draft.write_text(text, encoding="utf-8", newline="")
+        draft.write_bytes(content)
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)

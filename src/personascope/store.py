@@ -142,18 +142,18 @@ class Store:
     def keep_study(self, name: str, value: Mapping[str, Any]) -> None:
         """Keeps a finished study with all it was run on, so that it can be drawn again from the records alone.
 
-        Studies of one name stand beside each other: another study overwrites none.
+        Studies of one name stand beside each other: another study overwrites none. The last that was run comes first.
         """
         text = _json(value)
         with self._explained("write"):
             if self.writable:
                 row = (hashlib.sha256(text.encode()).hexdigest(), name, text)
-                self._database.execute("INSERT OR IGNORE INTO studies VALUES (?, ?, ?)", row)
+                self._database.execute("INSERT OR REPLACE INTO studies VALUES (?, ?, ?)", row)
 
     def studies(self) -> list[dict[str, Any]]:
-        """The studies that were finished on this store, by name."""
+        """The studies that were finished on this store, by name; of one name the last that was run first."""
         with self._explained("read"):
-            rows = self._database.execute("SELECT value FROM studies ORDER BY name, key").fetchall()
+            rows = self._database.execute("SELECT value FROM studies ORDER BY name, rowid DESC").fetchall()
         return [json.loads(value) for (value,) in rows]
 
     def keep_vector(self, path: str, vector: PersonaVector) -> None:

@@ -17,7 +17,7 @@ from personascope.cli import app, terminal
 from personascope.errors import StudyError
 from personascope.kinds import study_in
 from personascope.store import Store
-from personascope.traits import load_trait
+from personascope.traits import load_trait, trait_file
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -139,6 +139,39 @@ def test_a_part_that_fails_stops_no_other_and_the_exit_code_says_so(run: Run, tm
     rows = pd.read_csv("both/studies.csv").set_index("study")["outcome"]
     assert rows["good"] == "done"
     assert "layer 9" in rows["bad"]
+
+
+def test_a_study_is_drawn_again_from_any_folder_and_one_that_cannot_be_read_stops_no_other(
+    run: Run, tmp_path: Path, monkeypatch
+) -> None:
+    """The first names a trait's file beside its own; then the file is gone."""
+    shutil.copy(trait_file("cruel", form="lab"), tmp_path / "mine.toml")
+    own = MAPS | {"name": "own", "traits": [{"trait": "mine.toml"}], "limit": 1}
+    for name in (write(tmp_path, "own", own), write(tmp_path, "plain", MAPS | {"name": "plain", "limit": 1})):
+        code, _, err = run("run", name, "--out", "made")
+        assert code == 0, err
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    code, _, err = run("figures", tmp_path / "made", "--out", "drawn")
+    assert code == 0, err
+    assert Path("drawn/own/selection.csv").is_file()
+    (tmp_path / "mine.toml").unlink()
+    code, _, err = run("figures", tmp_path / "made", "--out", "again")
+    assert code == 1
+    assert "'own' cannot be drawn from the records:" in " ".join(err.split())
+    assert Path("again/plain/selection.csv").read_bytes() == Path("drawn/plain/selection.csv").read_bytes()
+
+
+def test_of_two_studies_of_one_name_the_last_that_was_run_has_the_name(run: Run, tmp_path: Path) -> None:
+    for limit in (1, 2, 1):
+        code, _, err = run("run", write(tmp_path, "maps", MAPS | {"limit": limit}), "--out", "made")
+        assert code == 0, err
+        code, _, err = run("figures", "made", "--out", "drawn")
+        assert code == 0, err
+        # A single study is drawn in the folder itself.
+        first = Path("drawn/maps" if Path("drawn/maps").is_dir() else "drawn", "selection.csv")
+        assert first.read_bytes() == Path("made/selection.csv").read_bytes(), f"limit {limit} was run last"
+    assert Path("drawn/maps-2/selection.csv").is_file()
 
 
 # What each kind says.

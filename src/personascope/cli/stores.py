@@ -60,7 +60,7 @@ def figures(
     made: list[Path] = []
     failed: dict[str, str] = {}
     for place, (called, files, draw) in enumerate(drawings):
-        # Studies of one name are told apart by their order, which is that of their content's digest.
+        # Of studies of one name the last that was run has it, as in the folder of a study of several.
         again = names[:place].count(called)
         name = f"{called}-{again + 1}" if again else called
         folder = outputs.check_folder(root / (name if len(drawings) > 1 else ""), files)
@@ -87,6 +87,7 @@ Draw = Callable[[Path, Callable[[Path], None]], Any]
 def _drawings(store: Any) -> list[tuple[str, tuple[str, ...], Draw]]:
     """What a store can draw: the name of each study, the files it writes, and how it writes them in a folder."""
     from personascope.drawables import FILES
+    from personascope.errors import PersonascopeError
     from personascope.kinds.recorded import RecordedWorkplace, kept_studies
     from personascope.results import drawable_again, finished_studies, write_results
 
@@ -96,8 +97,19 @@ def _drawings(store: Any) -> list[tuple[str, tuple[str, ...], Draw]]:
     def other(kept: Any) -> Draw:
         return lambda folder, made: kept.chosen.run(RecordedWorkplace(folder, store, made=made, engines=kept.engines))
 
-    traces = [(each.study.name, FILES, trace(each)) for each in finished_studies(store)]
-    return traces + [(each.chosen.name, each.chosen.files, other(each)) for each in kept_studies(store)]
+    def unread(problem: PersonascopeError) -> Draw:
+        def draw(folder: Path, made: Callable[[Path], None]) -> None:
+            raise problem
+
+        return draw
+
+    found = [(each.study.name, FILES, trace(each)) for each in finished_studies(store)]
+    for name, kept in kept_studies(store):
+        if isinstance(kept, PersonascopeError):
+            found.append((name, (), unread(kept)))
+        else:
+            found.append((name, kept.chosen.files, other(kept)))
+    return found
 
 
 def _existing_store(path: Path) -> Any:

@@ -6,6 +6,7 @@ are Okabe and Ito's, and no difference is told by colour alone.
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ matplotlib.use("Agg")  # figures are files; a notebook shows the returned Figure
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from personascope.files import write_bytes
 
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#6e6e6e"
 PURPLE, SKY, BLACK = "#CC79A7", "#56B4E9", "#1a1a1a"
@@ -170,10 +173,12 @@ def tokens(count: float) -> str:
 
 
 def save(figure: Figure, *paths: Path) -> None:
-    """Writes the figure without a date, so that the same figure is the same file, and closes it."""
+    """Writes the figure without a date, so that the same figure is the same file, whole or not at all; closes it."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # laid out once: another time would move things by a hair
     for path in paths:
         dates = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}
-        figure.savefig(path, metadata=dates)
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format=path.suffix.removeprefix("."), metadata=dates)
+        write_bytes(path, drawn.getvalue())
     plt.close(figure)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from personascope.errors import CheckpointError, StoreError
+from personascope.errors import CheckpointError, PersonascopeError, StoreError
 from personascope.files import value_of
 from personascope.judges import Judge
 from personascope.judges.opening import open_judge
@@ -101,11 +101,15 @@ def keep(chosen: Chosen, place: Workplace) -> None:
     place.store.keep_study(chosen.name, json.loads(json.dumps({"study": about, "engines": engines}, default=str)))
 
 
-def kept_studies(store: Store) -> list[Kept]:
-    """The studies of a store that are no traces.
-
-    Raises:
-        StudyError: if one cannot be read any more, because a file it names is gone.
-    """
-    found = [each for each in store.studies() if each["study"]["kind"] not in _TRACES]
-    return [Kept(study_in(each["study"]["table"], source=each["study"]["source"]), each["engines"]) for each in found]
+def kept_studies(store: Store) -> list[tuple[str, Kept | PersonascopeError]]:
+    """The studies of a store that are no traces, by name; or why one cannot be read any more: a file is gone."""
+    found: list[tuple[str, Kept | PersonascopeError]] = []
+    for each in store.studies():
+        about = each["study"]
+        if about["kind"] in _TRACES:
+            continue
+        try:
+            found.append((about["name"], Kept(study_in(about["table"], source=about["source"]), each["engines"])))
+        except PersonascopeError as problem:
+            found.append((about["name"], problem))
+    return found
