@@ -71,6 +71,14 @@ def test_a_matched_control_is_applied_at_the_vectors_norm_layer_by_layer(control
         assert applied_norm(steering.along(found.vector, control=vector)) == pytest.approx(applied_norm(real), rel=1e-5)
 
 
+def test_increments_of_the_pairs_average_to_those_of_the_vector():
+    made = an_extraction().incremental()
+    expected = made.vector.directions
+    np.testing.assert_allclose(
+        made.differences.mean(axis=0), expected, atol=1e-5, err_msg="shuffles are of other pairs"
+    )
+
+
 def test_an_orthogonal_direction_has_no_part_along_the_vector_at_any_layer():
     found = an_extraction()
     for seed in range(5):

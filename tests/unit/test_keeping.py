@@ -64,6 +64,16 @@ def test_the_rows_mean_is_the_difference_of_the_sides_means(rule):
     np.testing.assert_allclose(rows.mean(axis=0), expected, atol=1e-12)
 
 
+def test_turning_single_answers_around_spreads_as_the_difference_of_two_means_does():
+    """The variance of a shuffle is the sum of the squared rows, over their number squared."""
+    few, many = 3, 40
+    kept = kept_answers([answer_of(90, 90)] * few, [answer_of(5, 90)] * many, Bar(), rule="independent")
+    means = np.random.default_rng(1).standard_normal((few + many, 1, 1))
+    rows, middle = kept.differences(means), (means[:few].mean() + means[few:].mean()) / 2
+    variance = np.sum((means[:few] - middle) ** 2) / few**2 + np.sum((means[few:] - middle) ** 2) / many**2
+    assert np.sum(rows**2) / len(rows) ** 2 == pytest.approx(variance), "shuffles are narrower or wider than chance is"
+
+
 def test_an_answer_that_nobody_said_or_judged_is_not_kept_on_its_own():
     unasked = replace(answer_of(90, 90), trait=UNASKED)
     silent = answer_of(90, 90, length=0)
