@@ -54,7 +54,7 @@ class Grid:
         """Every way to steer, weakest first, so that of equals the weakest is chosen."""
         return [
             Steering(layer, strength, self.unit, where)
-            for strength in sorted(self.strengths)
+            for strength in sorted(self.strengths, key=abs)
             for layer in self.layers
             for where in self.where
         ]
@@ -62,11 +62,15 @@ class Grid:
 
 @dataclass(frozen=True)
 class Cell:
-    """One way to steer, with the mean trait score and coherence it gave on the selection questions."""
+    """One way to steer, with the mean trait score and coherence it gave on the selection questions.
+
+    Both are NaN where no verdict could be had; ``unasked`` is how many could not.
+    """
 
     steering: Steering
     trait: float
     coherence: float
+    unasked: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,8 @@ def select_steering(
 
     Each vector comes with the trait it is to move. Where no cell reaches the coherence floor, the most coherent one is
     chosen, and the reason says so. An answer nobody could score counts as 0, for trait and for coherence: strong
-    steering is where such answers come from.
+    steering is where such answers come from. A verdict that nobody gave (a budget ended) counts for nothing, and the
+    reason says how many there are.
     """
     arms = {
         (name, steering): Arm(
@@ -108,16 +113,26 @@ def select_steering(
 
 def _cell(steering: Steering, answers: list[Answer]) -> Cell:
     def mean(verdicts: list[Verdict]) -> float:
-        return statistics.fmean(each.score if each.outcome == "scored" else 0.0 for each in verdicts)
+        asked = [each for each in verdicts if each.outcome != "unasked"]
+        return (
+            statistics.fmean(each.score if each.outcome == "scored" else 0.0 for each in asked) if asked else math.nan
+        )
 
-    return Cell(steering, mean([each.trait for each in answers]), mean([each.coherence for each in answers]))
+    traits, coherences = [each.trait for each in answers], [each.coherence for each in answers]
+    unasked = sum(each.outcome == "unasked" for each in traits + coherences)
+    return Cell(steering, mean(traits), mean(coherences), unasked)
 
 
 def _chosen(trait: Trait, cells: list[Cell], grid: Grid) -> Selection:
-    coherent = [cell for cell in cells if cell.coherence >= grid.coherence_floor]
-    best = max(coherent, key=lambda cell: cell.trait) if coherent else max(cells, key=lambda cell: cell.coherence)
+    heard = [cell for cell in cells if not math.isnan(cell.trait + cell.coherence)]
+    missing = sum(cell.unasked for cell in cells)
+    without = f"; {missing} verdicts could not be had" if missing else ""
+    if not heard:
+        return Selection(trait.name, cells[0].steering, f"the grid's weakest way{without}", tuple(cells))
+    coherent = [cell for cell in heard if cell.coherence >= grid.coherence_floor]
+    best = max(coherent, key=lambda cell: cell.trait) if coherent else max(heard, key=lambda cell: cell.coherence)
     asked, floor = len(trait.questions("selection")), f"coherence {grid.coherence_floor:g}"
-    found = f"trait {best.trait:.1f}, coherence {best.coherence:.1f} on {asked} selection questions"
+    found = f"trait {best.trait:.1f}, coherence {best.coherence:.1f} on {asked} selection questions{without}"
     if coherent:
         why = f"highest trait score of the {len(coherent)} of {len(cells)} ways at or above {floor}"
     else:

@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 import tomlkit
 
+from personascope.analysis.selection import selection_rows
 from personascope.engines.opening import Opener, open_lineage
 from personascope.engines.scripted import ScriptedEngine, scripted_lineage
 from personascope.errors import LayerError, LineageError, StudyError, TraitError
+from personascope.figures.selection import selection_maps
 from personascope.files import bundled
 from personascope.judges.scripted import ScriptedJudge
 from personascope.plans import plan_study
-from personascope.records import Verdict
+from personascope.records import UNASKED, Verdict
 from personascope.selection import Grid
 from personascope.studies import load_study, run_study
 from personascope.trace import Absence, Effect
@@ -296,6 +298,25 @@ def test_an_answer_nobody_could_score_counts_against_a_way_to_steer(table, tmp_p
     assert all(each.steering.strength < 6.0 for each in result.selections)
 
 
+def test_a_verdict_nobody_gave_has_no_say_in_the_choice_and_is_told_of(table, tmp_path):
+    """A budget that ends while ways are tried must not pass for incoherence."""
+
+    class Poor(ScriptedJudge):
+        def score(self, cases):
+            later = [case.question in TRAITS[0].selection_questions for case in cases]
+            return [UNASKED if late else v for late, v in zip(later, super().score(cases), strict=True)]
+
+    study = load(table, tmp_path)
+    lineage, open_one = scripted_lineage(TRAITS, (1.0,))
+    result = run_study(study, lineage, study.load_traits(), open_engine=open_one, judge=Poor(TRAITS))
+    selection = result.selections[0]
+    assert all(math.isnan(cell.trait) and math.isnan(cell.coherence) for cell in selection.cells), "unknown is not 0"
+    assert selection.steering == study.selection.cells()[0]
+    assert "the grid's weakest way" in selection.reason
+    assert "verdicts could not be had" in selection.reason
+    selection_maps(selection_rows(result.selections), floor=75)
+
+
 def test_a_grid_with_a_layer_the_model_lacks_is_refused_before_anything_is_asked(table, tmp_path):
     table["selection"]["layers"] = [1, 9]
     with pytest.raises(LayerError, match="layer 9 asked of scripted@step-1, which has 4 blocks"):
@@ -315,3 +336,5 @@ def test_unknown_names_are_answered_with_the_nearest(table, tmp_path):
 def test_equal_ways_to_steer_leave_the_weakest():
     grid = Grid(layers=(1, 2), strengths=(3.0, 1.0), unit="vector")
     assert [(each.strength, each.layer) for each in grid.cells()] == [(1.0, 1), (1.0, 2), (3.0, 1), (3.0, 2)]
+    against = Grid(layers=(1,), strengths=(-3.0, -1.0), unit="vector")
+    assert [each.strength for each in against.cells()] == [-1.0, -3.0], "weak is near zero, whatever the sign"

@@ -14,7 +14,7 @@ from hypothesis import strategies as some
 
 from personascope.analysis.discourse import CELL, form_matrix
 from personascope.analysis.significance import sign_flip
-from personascope.analysis.transfer import BINNED, SUBJECT, Bin, binned, target_pairs, without_aliases
+from personascope.analysis.transfer import BINNED, SUBJECT, Bin, binned, shares, target_pairs, without_aliases
 from personascope.errors import StudyError
 
 HEAD = {"trait": "bold", "extracted_as": "story", "evaluated_as": "story", "target": "chat", "same_weights_as": ""}
@@ -168,3 +168,11 @@ def test_a_cell_without_steered_answers_is_unknown_and_a_column_more_gives_a_mat
     found = form_matrix(judges, by=["judge", "trait", "extracted_as", "evaluated_as"])
     assert list(found.columns) == ["judge", "trait", "extracted_as", "evaluated_as", *CELL]
     assert found["judge"].tolist() == ["one", "other"]
+
+
+def test_a_share_is_of_the_last_known_effect_on_the_same_target_and_of_nothing_it_is_unknown() -> None:
+    chat = [at(1, 5.0, place=0), at(2, 10.0, place=1), at(3, math.nan, place=2)]
+    other = [at(1, 5.0, place=0, target="base"), at(2, -10.0, place=1, target="base")]
+    frame = pd.DataFrame([{**HEAD, **row} for row in chat + other])
+    found = shares(frame)["share"].tolist()
+    np.testing.assert_allclose(found, [0.5, 1.0, math.nan, math.nan, math.nan], err_msg="5 is no share of -10")
