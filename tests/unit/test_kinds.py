@@ -152,6 +152,8 @@ def test_verdicts_that_a_budget_kept_back_are_told_of_by_every_kind(run, tmp_pat
         10 if table["kind"] == "facets" else 20
     )  # trait and coherence of five contrasts, for a trait (and against it)
     assert f" {asked} verdicts could not be had and count as unscored" in told, "nothing was scored, and it is silent"
+    if table["kind"] == "facets":
+        assert Path("poor/labelled.csv").read_text().startswith("question,answer"), "a table of no rows has its heads"
     if table["kind"] == "several":
         assert "done; 20 verdicts could not be had" in Path("poor/studies.csv").read_text(), "the part is called done"
 

@@ -74,7 +74,8 @@ def agreements(
             flags = {f"labelled_{name}": labelled[name].to_numpy() for name in chosen.names}
             items.append(found.assign(facet_set=chosen.name, labels=whose, **flags))
     if not tables:
-        return pd.DataFrame(columns=["facet_set", "labels", *AGREEMENT, "chance", "guess", "unread"]), pd.DataFrame()
+        nothing = pd.DataFrame(columns=["question", "answer", "facet_set", "labels"])
+        return pd.DataFrame(columns=["facet_set", "labels", *AGREEMENT, "chance", "guess", "unread"]), nothing
     return pd.concat(tables, ignore_index=True), pd.concat(items, ignore_index=True)
 
 
