@@ -30,7 +30,7 @@ test-457: .venv-457/.ready
 test-evals: .venv-evals/.ready
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 .venv-evals/bin/python -m pytest tests/contract/test_evals.py
 
-# The engine on vLLM, on a CPU, in an environment of its own: 3.5 GB and 5 minutes to make, 6 minutes to run, so
+# The engine on vLLM, on a CPU, in an environment of its own: 3.5 GB and 5 minutes to make, 4 to 6 to run, so
 # CI leaves it out. Run it whenever engines/vllm*.py, the port or vLLM's version changes.
 test-vllm: .venv-vllm/.ready
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 .venv-vllm/bin/python -m pytest tests/contract/test_vllm_engine.py \
