@@ -42,6 +42,8 @@ prove: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/speed.py first
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/parts.py
 
 clean:
 	rm -rf $(VENV) .venv-457 .venv-vllm .venv-evals demo .pytest_cache .mypy_cache .ruff_cache

@@ -144,8 +144,8 @@ def reading(folder: Path) -> None:
 
     @torch.inference_mode()
     def forward(model: torch.nn.Module) -> None:
-        for start in range(0, len(order), 64):
-            some = [torch.tensor(each.spoken[0]) for each in order[start : start + 64]]
+        for start in range(0, len(order), 32):
+            some = [torch.tensor(each.spoken[0]) for each in order[start : start + 32]]
             model(input_ids=torch.nn.utils.rnn.pad_sequence(some, batch_first=True), use_cache=False)
 
     def forget() -> None:
