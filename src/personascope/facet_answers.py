@@ -16,7 +16,7 @@ from personascope.annotating import GROUP, SERIES
 from personascope.errors import JudgeError, StudyError, nearest
 from personascope.facets import TAKEN, FacetSet
 from personascope.results import drawable_again, finished_studies
-from personascope.rows import read_rows, text_of
+from personascope.rows import frame_of, read_rows, text_of
 from personascope.store import Store
 
 _KEPT = ["milestone", "place", "tokens_seen", "stage", "question", "draw", "answer", "score", "coherence",
@@ -86,7 +86,7 @@ def load_answers(path: Path, *, group: str | None = None, name: str = "answers")
         rows.append({**row, **about, "tokens_seen": seen, "stage": row.get("stage") or "", **numbers})
     if not rows:
         raise JudgeError(f"{path} holds no answer: give one to a row, with question and answer")
-    frame = pd.DataFrame(rows)
+    frame = frame_of(rows)
     first = [SERIES, *(each for each in _KEPT if each in frame)]
     return frame[[*first, *(each for each in frame if each not in {*first, *TAKEN})]]
 
@@ -113,7 +113,7 @@ def load_labels(path: Path, facets: FacetSet) -> tuple[pd.DataFrame, int]:
         raise JudgeError(
             f"{path} holds no labelled answer: give question, answer and labels ({', '.join(facets.names)})"
         )
-    return pd.DataFrame(rows), without
+    return frame_of(rows), without
 
 
 def _labels(row: dict[str, Any], facets: FacetSet, where: str) -> set[str] | None:

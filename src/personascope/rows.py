@@ -1,7 +1,7 @@
 """Rows of text in files that people make: CSV with a header, or JSON lines.
 
-Owns: :func:`read_rows`, :func:`text_of` and :func:`number_of`. The one law: text stays the text it is ("NA" is two
-letters), and what is wrong with a file is said with its line.
+Owns: :func:`read_rows`, :func:`frame_of`, :func:`text_of` and :func:`number_of`. The one law: text stays the text it is
+("NA" is two letters), and what is wrong with a file is said with its line.
 """
 
 from __future__ import annotations
@@ -9,11 +9,14 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from personascope.errors import JudgeError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _LONGEST_FIELD = 10_000_000
 
@@ -33,6 +36,17 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         raise JudgeError(f"{path} is a folder: give a file of CSV or JSON lines") from None
     except (UnicodeDecodeError, csv.Error) as problem:
         raise JudgeError(f"{path}: not a readable file of CSV or JSON lines ({problem}): save it as UTF-8") from None
+
+
+def frame_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """A frame of rows, whatever characters their texts hold.
+
+    Where pyarrow is installed pandas keeps strings in it, and it takes no lone surrogate, which early checkpoints emit.
+    """
+    import pandas as pd
+
+    with pd.option_context("mode.string_storage", "python"):
+        return pd.DataFrame(rows)
 
 
 def text_of(row: dict[str, Any], name: str, where: str) -> str:

@@ -214,9 +214,14 @@ def test_an_unknown_rubric_is_an_error_that_says_what_to_do() -> None:
 
 
 def test_forty_thousand_verdicts_take_well_under_fifteen_seconds() -> None:
+    """Of processor time: the least of three, because the machine is shared."""
     rubrics = trait_rubric(WORLD.domains["rude"]), coherence_rubric()
-    cases = [Case(rubric, q, f"{a} {i}") for i, (q, a, _, _) in enumerate(answers("rude", 1000)) for rubric in rubrics]
-    judge, before = LabJudge(), time.process_time()
-    judge.score(cases)
-    each = (time.process_time() - before) / len(cases)
+    said = [(question, answer) for question, answer, _, _ in answers("rude", 300)]
+    taken = []
+    for repeat in range(3):
+        cases = [Case(rubric, q, f"{a} {repeat} {i}") for i, (q, a) in enumerate(said) for rubric in rubrics]
+        judge, before = LabJudge(), time.process_time()
+        judge.score(cases)
+        taken.append((time.process_time() - before) / len(cases))
+    each = min(taken)
     assert each * 40_000 < 15, f"{1e6 * each:.0f} microseconds a verdict: 40,000 would take {40_000 * each:.0f} s"

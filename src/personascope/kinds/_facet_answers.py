@@ -19,6 +19,7 @@ from personascope.kinds._asked import UNSTEERED, Tracing
 from personascope.lineages import Milestone
 from personascope.records import Answer
 from personascope.respond import Arm, answer
+from personascope.rows import frame_of
 from personascope.traits import Trait
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def answered(study: FacetsStudy, subjects: Subjects, milestone: Milestone, traci
     said = answer(arms, judge=tracing.judge)
     rows = [{"facet_set": name, **_row(each)} for name, some in said.items() for each in some]
     seen = np.nan if milestone.tokens_seen is None else float(milestone.tokens_seen)
-    return pd.DataFrame(rows).assign(milestone=milestone.label, tokens_seen=seen, stage=milestone.stage)
+    return frame_of(rows).assign(milestone=milestone.label, tokens_seen=seen, stage=milestone.stage)
 
 
 def labels_of(study: FacetsStudy, chosen: FacetSet, evaluate: Trait) -> tuple[int, int]:
@@ -85,7 +86,7 @@ def _written(chosen: FacetSet, study: FacetsStudy) -> pd.DataFrame:
 
     texts = planted_texts(chosen.trait, count=study.planted, seed=study.seed)
     rows = [{"question": each.question, "answer": each.answer, "planted": each.facet} for each in texts]
-    return _labelled(pd.DataFrame(rows), chosen)
+    return _labelled(frame_of(rows), chosen)
 
 
 def _described(
@@ -99,7 +100,7 @@ def _described(
     arm = Arm(engine, evaluate, tuple(prompt for _, prompt in asked), study.evaluation)
     said = answer({"described": arm}, judge=tracing.judge)["described"]
     draws = study.evaluation.draws
-    rows = pd.DataFrame([{**_row(each), "planted": asked[place // draws][0]} for place, each in enumerate(said)])
+    rows = frame_of([{**_row(each), "planted": asked[place // draws][0]} for place, each in enumerate(said)])
     shown = rows[(rows["score"] >= (study.bar.trait or 0)) & (rows["coherence"] >= (study.bar.coherence or 0))]
     return _labelled(shown.reset_index(drop=True), chosen)
 
