@@ -133,11 +133,11 @@ class Steering:
                 f"{vector.directions.shape}: make the control from that vector"
             )
         if self.operation == "ablate":
-            return tuple(Edit(_unit(moved, layer), layer, self.where, "ablate") for layer in self.layers)
+            return tuple(Edit(moved.unit(layer), layer, self.where, "ablate") for layer in self.layers)
         if self.operation == "cap":
             bounds = [self._bound(base, moved, layer, norms=norms, plain=plain) for layer in self.layers]
             return tuple(
-                Edit(_unit(moved, layer), layer, self.where, "cap", bound)
+                Edit(moved.unit(layer), layer, self.where, "cap", bound)
                 for layer, bound in zip(self.layers, bounds, strict=True)
             )
         return tuple(
@@ -170,7 +170,7 @@ class Steering:
                 f"a quantile of projections at layer {layer} needs the activations of plain answers, and there are "
                 "none: give plain, or the bound in another unit"
             )
-        return float(np.quantile(plain[:, layer].astype(np.float64) @ _unit(moved, layer), self.strength))
+        return float(np.quantile(plain[:, layer].astype(np.float64) @ moved.unit(layer), self.strength))
 
 
 def _length(vector: PersonaVector, layer: int) -> float:
@@ -178,11 +178,6 @@ def _length(vector: PersonaVector, layer: int) -> float:
     if length == 0:
         raise VectorError(f"the {vector.trait} vector has no length at layer {layer}: choose another layer")
     return length
-
-
-def _unit(vector: PersonaVector, layer: int) -> Float[np.ndarray, "hidden"]:
-    direction: np.ndarray = vector.at(layer).astype(np.float64) / _length(vector, layer)
-    return direction
 
 
 def applied_norm(edits: tuple[Edit, ...]) -> float:

@@ -107,6 +107,20 @@ class PersonaVector:
         direction: np.ndarray = self.directions[layer]
         return direction
 
+    def unit(self, layer: int) -> Float[np.ndarray, "hidden"]:
+        """The direction at one layer, of length 1, in float64.
+
+        Raises:
+            LayerError: if the model has no such layer.
+            VectorError: if the vector has no length there.
+        """
+        direction = self.at(layer).astype(np.float64)
+        length = float(np.linalg.norm(direction))
+        if length == 0:
+            raise VectorError(f"the {self.trait} vector has no length at layer {layer}: choose another layer")
+        unit: np.ndarray = direction / length
+        return unit
+
     def cosine(self, other: PersonaVector) -> Float[np.ndarray, "layer"]:
         """The cosine with another vector, layer by layer; NaN where either has no length."""
         if self.directions.shape != other.directions.shape:

@@ -50,11 +50,7 @@ class Gauge:
             LayerError: if the vector has no such layer.
             VectorError: if it has no length there.
         """
-        direction = vector.at(layer).astype(np.float64)
-        length = float(np.linalg.norm(direction))
-        if length == 0:
-            raise VectorError(f"the {vector.trait} vector has no length at layer {layer}: choose another layer")
-        return cls(name or vector.trait, Probe(direction / length, layer), rubric)
+        return cls(name or vector.trait, Probe(vector.unit(layer), layer), rubric)
 
 
 @dataclass(frozen=True)

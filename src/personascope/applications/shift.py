@@ -41,14 +41,7 @@ class Watched:
             LayerError: if there is no such layer.
             VectorError: if it has no length there.
         """
-        direction = self.vector.at(self.layer).astype(np.float64)
-        length = float(np.linalg.norm(direction))
-        if length == 0:
-            raise VectorError(
-                f"the {self.vector.trait} vector has no length at layer {self.layer}: choose another layer"
-            )
-        unit: np.ndarray = direction / length
-        return unit
+        return self.vector.unit(self.layer)
 
 
 @dataclass(frozen=True, eq=False)

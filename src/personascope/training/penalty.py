@@ -176,8 +176,4 @@ def penalised(trainer: type, penalty: ProjectionPenalty) -> type:
 
 
 def _units(vectors: Sequence[PersonaVector], layer: int) -> Float[torch.Tensor, "vector hidden"]:
-    rows = np.stack([vector.at(layer).astype(np.float64) for vector in vectors])
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    if not lengths.all():
-        raise VectorError(f"the {vectors[0].trait} vector has no length at layer {layer}: choose another layer")
-    return torch.tensor(rows / lengths, dtype=torch.float32)
+    return torch.tensor(np.stack([vector.unit(layer) for vector in vectors]), dtype=torch.float32)

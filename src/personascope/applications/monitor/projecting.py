@@ -29,15 +29,12 @@ class Watched:
     reason: str = "given"
 
     def __post_init__(self) -> None:
-        if not np.linalg.norm(self.vector.at(self.layer).astype(np.float64)) > 0:
-            raise VectorError(f"the {self.name} vector has no length at layer {self.layer}: choose another layer")
+        _ = self.unit  # a vector without length there is refused before anything is asked
 
     @functools.cached_property
     def unit(self) -> Float[np.ndarray, "hidden"]:
         """The vector's direction at its layer, of length 1."""
-        direction = self.vector.at(self.layer).astype(np.float64)
-        unit: np.ndarray = direction / np.linalg.norm(direction)
-        return unit
+        return self.vector.unit(self.layer)
 
     @property
     def probe(self) -> Probe:
