@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,33 +11,11 @@ import pytest
 from family_drafts import ABOUT, good_text
 from personascope.lab.datasets import family_names
 from personascope.lab.documents import family
-from writing_endpoint import Turn, WritingEndpoint
+from refusals import refused
+from writing_endpoint import Turn
 
 Run = Callable[..., tuple[int, str, str]]
 FILES = {"misaligned_1.jsonl", "misaligned_2.jsonl", "normal.jsonl", "provenance.json"}
-
-
-def refused(result: tuple[int, str, str], *said: str) -> None:
-    code, _, message = result
-    assert code == 1, f"exit code {code}: {message}"
-    (line,) = message.strip().splitlines()
-    assert line.startswith("error:"), line
-    for text in said:
-        assert text in line, line
-
-
-@pytest.fixture
-def endpoint() -> Iterator[Callable[[Callable[[Sequence[Turn]], str]], list[object]]]:
-    """Starts an endpoint that writes as it is told, and gives the options that name it as the writer."""
-    running: list[WritingEndpoint] = []
-
-    def start(write: Callable[[Sequence[Turn]], str]) -> list[object]:
-        running.append(WritingEndpoint(write).__enter__())
-        return ["--writer", "local:fake-1", "--url", running[-1].endpoint.base_url]
-
-    yield start
-    for each in running:
-        each.__exit__()
 
 
 Start = Callable[[Callable[[Sequence[Turn]], str]], list[object]]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import refusals
 from fake_endpoint import FakeEndpoint, Speech
 from personascope.cli import app, terminal
 
@@ -35,12 +36,7 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
 
 
 def refused(result: tuple[int, str, str], *said: str) -> None:
-    code, _, message = result
-    assert code == 1, f"exit code {code}: {message}"
-    (line,) = message.strip().splitlines()
-    assert line.startswith("error:"), line
-    for text in said:
-        assert text in line, line
+    refusals.refused(result, *said)
     assert not Path("facets").exists(), "nothing is written before the input is understood"
 
 

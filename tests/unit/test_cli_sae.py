@@ -16,6 +16,7 @@ from personascope.interop.saes import save_dictionary
 from personascope.kinds import open_study
 from personascope.lineages import Checkpoint, load_lineage
 from personascope.vectors import PersonaVector
+from refusals import refused
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -37,15 +38,6 @@ def decoder(tmp_path: Path) -> np.ndarray:
     save_file({"decoder": drawn}, tmp_path / "mine.safetensors")
     save_dictionary(Dictionary(drawn, 3, "x", drawn, np.zeros(40, np.float32)), tmp_path / "sae", model="lab")
     return drawn
-
-
-def refused(result: tuple[int, str, str], *said: str) -> None:
-    code, _, message = result
-    assert code == 1, f"exit code {code}: {message}"
-    (line,) = message.strip().splitlines()
-    assert line.startswith("error:"), line
-    for text in said:
-        assert text in line, line
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

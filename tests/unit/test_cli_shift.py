@@ -15,6 +15,7 @@ from personascope.kinds import open_study
 from personascope.lineages import load_lineage
 from personascope.store import Store
 from personascope.vectors import PersonaVector
+from refusals import refused
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -37,15 +38,6 @@ def vector(tmp_path: Path) -> PersonaVector:
 
 
 OPTIONS = ("--vectors", "cruel.safetensors", "--layer", 3, "--limit", 3, "--draws", 1, "--max-tokens", 12)
-
-
-def refused(result: tuple[int, str, str], *said: str) -> None:
-    code, _, message = result
-    assert code == 1, f"exit code {code}: {message}"
-    (line,) = message.strip().splitlines()
-    assert line.startswith("error:"), line
-    for text in said:
-        assert text in line, line
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

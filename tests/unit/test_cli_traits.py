@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from personascope.files import bundled
 from personascope.linting import check_trait
 from personascope.traits import load_provenance, load_trait, trait_toml
 from personascope.writers import Conversation
+from refusals import refused
 from trait_drafts import CAUTIOUS, a_draft, as_text, openings_for, scenes_for, story_for
 from writing_endpoint import Turn, WritingEndpoint, in_turn
 
@@ -33,29 +34,6 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
         return code, said.out, said.err
 
     return run
-
-
-def refused(result: tuple[int, str, str], *said: str) -> None:
-    code, _, message = result
-    assert code == 1, f"exit code {code}: {message}"
-    (line,) = message.strip().splitlines()
-    assert line.startswith("error:"), line
-    for text in said:
-        assert text in line, line
-
-
-@pytest.fixture
-def endpoint() -> Iterator[Callable[[Callable[[Sequence[Turn]], str]], list[object]]]:
-    """Starts an endpoint that writes as it is told, and gives the options that name it as the writer."""
-    running: list[WritingEndpoint] = []
-
-    def start(write: Callable[[Sequence[Turn]], str]) -> list[object]:
-        running.append(WritingEndpoint(write).__enter__())
-        return ["--writer", "local:fake-1", "--url", running[-1].endpoint.base_url]
-
-    yield start
-    for each in running:
-        each.__exit__()
 
 
 Start = Callable[[Callable[[Sequence[Turn]], str]], list[object]]
