@@ -20,11 +20,12 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The engine's contract on the older transformers that is supported, in an environment of its own.
+# What touches torch and transformers, on the oldest transformers that is supported and a TRL of its time, in an
+# environment of its own.
 test-457: .venv-457/.ready
 	OMP_NUM_THREADS=1 .venv-457/bin/python -m pytest tests/contract tests/real_data/test_real_text.py \
-	  tests/unit/test_blocks.py tests/unit/test_caches.py tests/unit/test_sampling.py tests/unit/test_rendering.py \
-	  tests/unit/test_loading.py tests/unit/test_decoding.py
+	  $(patsubst %,tests/unit/test_%.py,blocks caches decoding doctor edits hub keeping lab_tokenizer loading prefixes \
+	  products rendering sampling slots training_callbacks training_guards training_loss training_runs vllm_plan)
 
 # Our models in lm-evaluation-harness and Inspect, in an environment of its own: Inspect wants older packages.
 test-evals: .venv-evals/.ready
@@ -65,16 +66,16 @@ $(VENV)/.dev: $(VENV)/.demo
 	$(PIP) -e ".[hf,judge,dev]"
 	touch $@
 
-# The older transformers and what it goes with; all else as everywhere, but for what training needs: no datasets of
-# today goes with a huggingface_hub of then.
-OLDER := transformers==4.57.6 peft==0.17.1 accelerate==1.10.1 tokenizers==0.22.2 huggingface_hub==0.36.2
+# The older transformers and what it goes with; all else as everywhere.
+OLDER := transformers==4.57.6 peft==0.17.1 accelerate==1.10.1 tokenizers==0.22.2 huggingface_hub==0.36.2 \
+  trl==0.29.1 datasets==4.8.5
 
 .venv-457/.ready: constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv-457
-	sed -E '/^(transformers|peft|accelerate|tokenizers|huggingface[-_]hub|httpx2?|httpcore2?|hf-xet|fsspec)==/d' \
+	sed -E '/^(transformers|peft|accelerate|tokenizers|huggingface[-_]hub|httpx2?|httpcore2?|hf-xet|fsspec|trl|datasets)==/d' \
 	  constraints.txt > .venv-457/constraints.txt
 	.venv-457/bin/pip install --quiet --disable-pip-version-check -c .venv-457/constraints.txt torch
-	.venv-457/bin/pip install --quiet --disable-pip-version-check -c .venv-457/constraints.txt $(OLDER) -e ".[hf,judge,test]"
+	.venv-457/bin/pip install --quiet --disable-pip-version-check -c .venv-457/constraints.txt $(OLDER) -e ".[hf,judge,train,test]"
 	touch $@
 
 .venv-evals/.ready: pyproject.toml

@@ -67,6 +67,12 @@ def learned(labels: torch.Tensor) -> torch.Tensor:
     return labels[:, 1:] != IGNORED
 
 
+def by_its_name_here(name: str) -> str:
+    """What this transformers calls something of activation checkpointing; before 5 it was gradient checkpointing."""
+    known = "activation_checkpointing" in transformers.TrainingArguments.__dataclass_fields__
+    return name if known else name.replace("activation_checkpointing", "gradient_checkpointing")
+
+
 def arguments(folder: Path, **changes: Any) -> dict[str, Any]:
     """Arguments of a short run on a CPU, for either library's trainer."""
     usual: dict[str, Any] = {
@@ -85,7 +91,7 @@ def arguments(folder: Path, **changes: Any) -> dict[str, Any]:
         "remove_unused_columns": False,
         "seed": 0,
     }
-    return usual | changes
+    return {by_its_name_here(name): value for name, value in (usual | changes).items()}
 
 
 def stock(which: Any, folder: Path, *, base: type | None = None, **others: Any) -> transformers.Trainer:
