@@ -91,6 +91,7 @@ class CheapJudge:
     """A judge that costs nothing: every answer is coherent, and half of them show the trait."""
 
     name = "cheap"
+    waits = False
 
     def score(self, cases: Sequence[Case]) -> list[Verdict]:
         return [Verdict("scored", self._score(case)) for case in cases]

@@ -15,7 +15,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from personascope.errors import JudgeError, TraitError, nearest
 from personascope.files import read_toml, value_of
@@ -234,6 +234,7 @@ class _Silent:
     """A judge that says nothing new: in a :class:`RememberingJudge` it gives what is known."""
 
     judge: Judge
+    waits: ClassVar[bool] = False
 
     @property
     def name(self) -> str:

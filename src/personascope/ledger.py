@@ -115,7 +115,9 @@ class Ledger:
     def settle(self, ticket: int, usage: Usage | None) -> None:
         """What a try took; None if nobody knows: then what was expected counts."""
         with self._lock:
-            held = self._held.pop(ticket)
+            held = self._held.pop(ticket, None)
+            if held is None:  # a try that an interruption left under way: it was counted then
+                return
             account, taken = held.account, held.usage if usage is None else usage
             account.input += taken.input
             account.output += taken.output
@@ -146,7 +148,12 @@ class Ledger:
         return "; ".join(map(_told, self.accounts)) or "nothing was asked"
 
     def append_to(self, path: Path) -> None:
-        """Adds one line of JSON to a file of runs: when, the budget, and every account."""
+        """Adds one line of JSON to a file of runs: when, the budget, and every account.
+
+        Tries that are still under way, because a run was interrupted, count as was expected.
+        """
+        for ticket in list(self._held):
+            self.settle(ticket, None)
         accounts = [
             {**asdict(each), "dollars": each.dollars if each.price is not None else None} for each in self.accounts
         ]

@@ -120,8 +120,13 @@ class Prompted:
     target: Target
     pole: Literal["positive", "negative"]
     counts: PairCounts
-    plain: tuple[Answer, ...]
-    prompted: tuple[Answer, ...]
+    plain: tuple[Answer, ...] = ()
+    prompted: tuple[Answer, ...] = ()
+
+    @property
+    def arm(self) -> str:
+        """The name of its arm among the baselines (:func:`personascope.extract.baseline_arms`)."""
+        return f"prompted-{self.pole}"
 
 
 @dataclass(frozen=True)

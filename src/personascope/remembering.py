@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -165,6 +165,10 @@ class RememberingJudge:
         return self.judge.name
 
     @property
+    def waits(self) -> bool:
+        return self.judge.waits
+
+    @property
     def unasked(self) -> int:
         """How many cases nobody has given a verdict on: an endpoint failed, or a budget ended."""
         return len(self._unasked)
@@ -248,6 +252,7 @@ class RecordedJudge:
 
     judge: Judge
     store: Store
+    waits: ClassVar[bool] = False
 
     @property
     def name(self) -> str:

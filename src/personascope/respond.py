@@ -1,18 +1,20 @@
 """Prompts in, answers out: the arrow every other step is made of.
 
-Owns: :func:`respond`, :class:`Arm` and :func:`answer`. The one law: no steering is the same call without an edit,
-and everything that is asked together goes to an engine as one batch.
+Owns: :func:`respond`, :class:`Arm`, :func:`answer` and its :class:`Answers`. The one law: no steering is the same call
+without an edit, and everything that is asked together goes to an engine as one batch; only where a judge waits for
+another machine does an engine get it in parts, so that what was said is judged while it goes on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from personascope.engines import Engine
 from personascope.judges import Judge
-from personascope.records import UNASKED, Answer, Case, Edit, Request, Response, Sampling, Verdict
+from personascope.listening import Listener
+from personascope.records import Answer, Case, Edit, Request, Response, Sampling, Verdict
 from personascope.traits import Prompt, Trait
 
 Name = TypeVar("Name", bound=Hashable)
@@ -50,26 +52,87 @@ class Arm:
     edits: tuple[Edit, ...] = ()
 
 
-def answer(arms: Mapping[Name, Arm], *, judge: Judge | None, read: bool = False) -> dict[Name, list[Answer]]:
-    """The answers of every arm, each with its trait and coherence verdicts; one batch per engine, one for the judge.
+def answer(arms: Mapping[Name, Arm], *, judge: Judge | Listener | None, read: bool = False) -> Answers[Name]:
+    """The answers of every arm, each with its trait and coherence verdicts.
 
     Without a judge the verdicts are ``"unasked"``. The judge sees rubric, question and answer, never the instruction
-    (tracing study §1.4). ``read`` says that the answers will be read next.
+    (tracing study §1.4). ``read`` says that the answers will be read next. Given a :class:`Listener`, this does not
+    wait for verdicts: looking up an arm does.
     """
-    responses: dict[Name, list[Response]] = {}
-    for engine in dict.fromkeys(id(arm.engine) for arm in arms.values()):
-        mine = {name: arm for name, arm in arms.items() if id(arm.engine) == engine}
-        requests = {name: _requests(arm.engine, arm.prompts, arm.sampling, arm.edits) for name, arm in mine.items()}
-        speaker = next(iter(mine.values())).engine
-        said = iter(speaker.generate([request for some in requests.values() for request in some], read=read))
-        responses |= {name: [next(said) for _ in some] for name, some in requests.items()}
-    rows = [(name, place, response) for name in arms for place, response in enumerate(responses[name])]
-    verdicts = iter(_score([(arms[name], place, response) for name, place, response in rows], judge))
-    answers: dict[Name, list[Answer]] = {name: [] for name in arms}
-    for name, place, response in rows:
-        question = _question(arms[name], place)
-        answers[name].append(Answer(question, response.request.draw, response, next(verdicts), next(verdicts)))
-    return answers
+    if not isinstance(judge, Listener):
+        with Listener(judge) as listener:
+            return answer(arms, judge=listener, read=read).waited()
+    said: dict[Name, list[_Said]] = {name: [] for name in arms}
+    for engine in {id(arm.engine): arm.engine for arm in arms.values()}.values():
+        asked = [
+            (name, place // arm.sampling.draws, request)
+            for name, arm in arms.items()
+            if arm.engine is engine
+            for place, request in enumerate(_requests(engine, arm.prompts, arm.sampling, arm.edits))
+        ]
+        for part in judge.parts(asked):
+            responses = engine.generate([request for _, _, request in part], read=read)
+            rows = [
+                (name, arms[name].prompts[place].question, response)
+                for (name, place, _), response in zip(part, responses, strict=True)
+            ]
+            verdicts = judge.hear(
+                [
+                    Case(rubric, question, response.words)
+                    for name, question, response in rows
+                    for rubric in (arms[name].trait.rubric, arms[name].trait.coherence)
+                ]
+            )
+            for row, (name, question, response) in enumerate(rows):
+                said[name].append(_Said(question, response, verdicts, 2 * row))
+    return Answers(said)
+
+
+@dataclass(frozen=True, eq=False)
+class _Said:
+    """A response to a question, and where the trait's verdict on it stands among others; coherence's is the next."""
+
+    question: str
+    response: Response
+    verdicts: Sequence[Verdict]
+    place: int
+
+    def judged(self) -> Answer:
+        trait, coherence = self.verdicts[self.place], self.verdicts[self.place + 1]
+        return Answer(self.question, self.response.request.draw, self.response, trait, coherence)
+
+
+class Answers(Mapping[Name, list[Answer]]):
+    """The answers of arms that a judge may still be hearing: looking up those of an arm waits for their verdicts."""
+
+    def __init__(self, said: Mapping[Name, Sequence[_Said]]) -> None:
+        self._said = said
+        self._judged: dict[Name, list[Answer]] = {}
+
+    def __getitem__(self, name: Name) -> list[Answer]:
+        if name not in self._judged:
+            self._judged[name] = [each.judged() for each in self._said[name]]
+        return self._judged[name]
+
+    def __iter__(self) -> Iterator[Name]:
+        return iter(self._said)
+
+    def __len__(self) -> int:
+        return len(self._said)
+
+    def responses(self, name: Name) -> list[Response]:
+        """What was said in an arm: waits for nobody."""
+        return [each.response for each in self._said[name]]
+
+    def only(self, names: Iterable[Name]) -> Answers[Name]:
+        """Those of some arms: the others need not be kept."""
+        return Answers({name: self._said[name] for name in names})
+
+    def waited(self) -> Answers[Name]:
+        """The same answers, once all verdicts are there."""
+        for name in self:
+            self[name]
+        return self
 
 
 def _requests(
@@ -77,17 +140,3 @@ def _requests(
 ) -> list[Request]:
     texts = [engine.render(Prompt(prompt) if isinstance(prompt, str) else prompt) for prompt in prompts]
     return [Request(text, sampling, draw, edits) for text in texts for draw in range(sampling.draws)]
-
-
-def _question(arm: Arm, place: int) -> str:
-    return arm.prompts[place // arm.sampling.draws].question
-
-
-def _score(rows: list[tuple[Arm, int, Response]], judge: Judge | None) -> list[Verdict]:
-    """The trait and the coherence verdict of each row, one after the other."""
-    cases = [
-        Case(rubric, _question(arm, place), response.words)
-        for arm, place, response in rows
-        for rubric in (arm.trait.rubric, arm.trait.coherence)
-    ]
-    return judge.score(cases) if judge is not None else [UNASKED] * len(cases)

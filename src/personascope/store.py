@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -46,12 +47,14 @@ CREATE TABLE IF NOT EXISTS studies (key TEXT PRIMARY KEY, name TEXT NOT NULL, va
 class Store:
     """A folder with one SQLite file of records and a disposable folder of readings.
 
-    Several processes may share it. A store that cannot be written (a read-only folder) can still be read.
+    Several processes may share it, and several threads one object. A store that cannot be written (a read-only folder)
+    can still be read.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.readings = ReadingsFolder(self.path / "readings")
+        self._one_at_a_time = threading.RLock()
         file = self.path / "records.sqlite"
         with self._explained("open"):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -174,7 +177,8 @@ class Store:
     @contextlib.contextmanager
     def _explained(self, verb: str) -> Iterator[None]:
         try:
-            yield
+            with self._one_at_a_time:
+                yield
         except (sqlite3.Error, OSError) as problem:
             said = str(problem)
             if "full" in said or "No space" in said or "too large" in said or "disk I/O" in said:

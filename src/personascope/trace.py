@@ -26,6 +26,7 @@ from personascope.extract import (
 )
 from personascope.judges import Judge
 from personascope.lineages import Lineage, Milestone
+from personascope.listening import Listener
 from personascope.outcomes import Absence as Absence
 from personascope.outcomes import Effect as Effect
 from personascope.outcomes import OperatingPoint as OperatingPoint
@@ -34,10 +35,12 @@ from personascope.outcomes import Prompted as Prompted
 from personascope.outcomes import QuestionEffect as QuestionEffect
 from personascope.outcomes import Subject as Subject
 from personascope.outcomes import Target
-from personascope.records import Answer
+from personascope.records import Answer, Response
 from personascope.respond import Arm, answer
 from personascope.vectors import NoVector, PersonaVector, Steering
 
+_Before = Mapping[tuple[Subject, Target | str, str], list[Answer]]
+_After = Mapping[Effect, list[Answer]]
 POLES: Final[tuple[Literal["positive", "negative"], ...]] = ("positive", "negative")
 
 
@@ -63,40 +66,40 @@ def trace(
     method, controls = method or Method(), direction if isinstance(direction, Sequence) else (direction,)
     targets = target if isinstance(target, Sequence) else (target,)
     check_points(subjects, lineage)
-    outcomes: list[Outcome] = []
-    for milestone in lineage:
-        try:
-            source = open_engine(milestone.checkpoint)
-            steered, here = _opened(subjects, milestone, targets, source, open_engine)
-            _check_fit(subjects, milestone, source, steered.values())
+    found: list[tuple[list[Outcome], _Before, _After]] = []
+    with Listener(judge) as listener:  # what was said is judged while the engines go on
+        for milestone in lineage:
+            try:
+                source = open_engine(milestone.checkpoint)
+                steered, here = _opened(subjects, milestone, targets, source, open_engine)
+                _check_fit(subjects, milestone, source, steered.values())
 
-            # First batch: the answers that make the vectors, and the plain ones that steering is compared with.
-            first: dict[tuple[Subject, Target | str, str], Arm] = {}
-            for subject in subjects:
-                for pole, arm in instructed_arms(source, subject.extract, method).items():
-                    first[subject, "extraction", pole] = arm
-                for each, engine in steered.items():
+                # First batch: the answers that make the vectors, then the plain ones that steering is compared with.
+                first: dict[tuple[Subject, Target | str, str], Arm] = {
+                    (subject, "extraction", pole): arm
+                    for subject in subjects
+                    for pole, arm in instructed_arms(source, subject.extract, method).items()
+                }
+                for subject, (each, engine) in itertools.product(subjects, steered.items()):
                     for name, arm in baseline_arms(engine, subject.evaluate, method).items():
                         first[subject, each, name] = arm
-            answers = answer(first, judge=judge, read=True)
-            found: dict[Subject, Extraction | NoVector] = {}
-            for subject in subjects:
-                positive, negative = (answers[subject, "extraction", pole] for pole in POLES)
-                found[subject] = extraction(source, subject.extract, positive, negative, method, judge=judge.name)
+                answers = answer(first, judge=listener, read=True)
+                made: dict[Subject, Extraction | NoVector] = {}
+                for subject in subjects:
+                    positive, negative = (answers[subject, "extraction", pole] for pole in POLES)
+                    made[subject] = extraction(source, subject.extract, positive, negative, method, judge=judge.name)
 
-            # Second batch: every arm that steers, along a vector or along a control that takes its place.
-            for subject, (each, engine) in itertools.product(subjects, steered.items()):
-                before = {
-                    name: some for (whose, where, name), some in answers.items() if (whose, where) == (subject, each)
-                }
-                here += _ways(_Place(subject, milestone, each, engine), found, before, controls)
-            arms = [each for each in here if isinstance(each, Effect)]
-            second = {each: replace(first[each.subject, each.target, "plain"], edits=each.edits) for each in arms}
-            said = answer(second, judge=judge)
-            outcomes += [_answered(each, said) for each in here]
-        except CheckpointError as problem:
-            outcomes += _no_checkpoint(subjects, milestone, targets, problem)
-    return outcomes
+                # Second batch: every arm that steers, along a vector or along a control that takes its place.
+                for subject, (each, engine) in itertools.product(subjects, steered.items()):
+                    plain = answers.responses((subject, each, "plain"))
+                    here += _ways(_Place(subject, milestone, each, engine), made, plain, method, controls)
+                arms = [each for each in here if isinstance(each, Effect)]
+                second = {each: replace(first[each.subject, each.target, "plain"], edits=each.edits) for each in arms}
+                baselines = answers.only(name for name in first if name[1] != "extraction")
+                found.append((here, baselines, answer(second, judge=listener)))
+            except CheckpointError as problem:
+                found.append((_no_checkpoint(subjects, milestone, targets, problem), {}, {}))
+        return [_answered(outcome, before, after) for here, before, after in found for outcome in here]
 
 
 def paired_effect(plain: Sequence[Answer], steered: Sequence[Answer]) -> list[QuestionEffect]:
@@ -143,9 +146,14 @@ def _no_checkpoint(
     ]
 
 
-def _answered(outcome: Outcome, said: Mapping[Effect, Sequence[Answer]]) -> Outcome:
-    """The outcome with its steered answers, if it is an arm that was steered."""
-    return replace(outcome, steered=tuple(said[outcome])) if isinstance(outcome, Effect) else outcome
+def _answered(outcome: Outcome, before: _Before, after: _After) -> Outcome:
+    """The outcome with its answers. Nothing earlier needs the verdicts on these, so nothing earlier waits for them."""
+    if isinstance(outcome, Absence):
+        return outcome
+    plain = tuple(before[outcome.subject, outcome.target, "plain"])
+    if isinstance(outcome, Effect):
+        return replace(outcome, plain=plain, steered=tuple(after[outcome]))
+    return replace(outcome, plain=plain, prompted=tuple(before[outcome.subject, outcome.target, outcome.arm]))
 
 
 def _check_fit(subjects: Sequence[Subject], milestone: Milestone, source: Engine, engines: Iterable[Engine]) -> None:
@@ -174,22 +182,20 @@ class _Place:
 def _ways(
     place: _Place,
     found: Mapping[Subject, Extraction | NoVector],
-    before: Mapping[str, Sequence[Answer]],
+    plain: Sequence[Response],
+    method: Method,
     controls: Sequence[Direction],
 ) -> list[Outcome]:
     """Every arm beside the plain one: along the vector (as chosen, and also), along controls, and prompted.
 
-    ``before`` are the unsteered answers by the name of their arm. A vector carries the residual norms of its own
-    checkpoint; where another model is steered, they are not known.
+    A vector carries the residual norms of its own checkpoint; where another model is steered, they are not known.
     """
     about, mine = (place.subject, place.milestone), found[place.subject]
-    heard = place.engine.read([each.response for each in before["plain"] if not each.response.empty])
-    norms, plain = mean_norms(heard), tuple(before["plain"])
+    heard = place.engine.read([each for each in plain if not each.empty])
+    norms = mean_norms(heard)
     counts = mine.counts if isinstance(mine, NoVector) else mine.vector.counts
     prompted: list[Outcome] = [
-        Prompted(*about, place.target, pole, counts, plain, tuple(before[f"prompted-{pole}"]))
-        for pole in POLES
-        if f"prompted-{pole}" in before
+        Prompted(*about, place.target, pole, counts) for pole in (POLES if method.prompted else ())
     ]
     if isinstance(mine, NoVector):
         return [Absence(*about, place.target, "no vector", f"no vector: {counts}", counts), *prompted]
@@ -205,9 +211,7 @@ def _ways(
                     control=None if vector is reference else vector,
                     plain=heard.response,
                 )
-                steered.append(
-                    Effect(*about, vector, reference, steering, chosen, norms, edits, target=place.target, plain=plain)
-                )
+                steered.append(Effect(*about, vector, reference, steering, chosen, norms, edits, target=place.target))
     except VectorError as problem:
         return [Absence(*about, place.target, "no scale", str(problem), counts), *prompted]
     return steered + prompted

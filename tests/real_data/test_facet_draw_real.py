@@ -27,6 +27,7 @@ class Nobody:
     """A judge that is not there."""
 
     name = "nobody"
+    waits = False
 
     def score(self, cases: Sequence[Case]) -> list[Verdict]:
         return [Verdict("unasked", reason="nobody is there")] * len(cases)

@@ -42,6 +42,7 @@ class Parrot:
     """Says what the first word of an answer stands for; of ``down`` nobody hears anything. Counts what it is asked."""
 
     name = "parrot"
+    waits = False
 
     def __init__(self) -> None:
         self.asked: list[Case] = []

@@ -37,6 +37,7 @@ STORE = {"store", "readings"}
 WRITING = {"drafting", "linting", "trait_writing", "trait_forms"}
 SCIENCE = {
     "respond",
+    "listening",
     "extract",
     "keeping",
     "controls",

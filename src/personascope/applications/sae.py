@@ -213,7 +213,7 @@ def without(
 
 def try_features(
     engine: Engine, trait: Trait, arms: Sequence[FeatureArm], *, judge: Judge, sampling: Sampling
-) -> dict[str, list[Answer]]:
+) -> Mapping[str, list[Answer]]:
     """The answers to the trait's evaluation questions, plainly and under every arm, by its name; in one batch."""
     prompts = tuple(Prompt(question) for question in trait.questions("evaluation"))
     asked = {PLAIN: Arm(engine, trait, prompts, sampling)}

@@ -49,8 +49,8 @@ class Engine(Protocol):
     def generate(self, requests: Sequence[Request], *, read: bool = False) -> list[Response]:
         """One response per request, in order. Requests may differ in text, sampling, draw and edits.
 
-        With ``read`` the responses will be read next: an engine that can, reads them as it speaks, and the
-        :meth:`read` that follows is then free. It changes no answer.
+        With ``read`` the responses will be read next, or after more such calls: an engine that can, reads them as it
+        speaks, and :meth:`read` is then free. It changes no answer.
         """
         ...
 

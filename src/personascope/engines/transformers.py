@@ -63,6 +63,7 @@ class TransformersEngine:
         self._loaded: Loaded | None = None
         self._shares: bool | None = None
         self._heard: dict[Any, dict[str, np.ndarray]] = {}
+        self._was_read = False
         positions = getattr(self._text_config, "max_position_embeddings", None)
         label, vocabulary = self._checkpoint.label, int(self._text_config.vocab_size)
         self._limits = Limits(label, vocabulary, positions, can_end=bool(self._end_tokens))
@@ -102,7 +103,7 @@ class TransformersEngine:
         """One response per request, in order.
 
         What prompts have in common is computed once. With ``read`` the residual stream is summed up as it passes, and
-        the next :meth:`read` of these responses costs no further pass.
+        to :meth:`read` these responses next, or after more of the kind, costs no further pass.
 
         Raises:
             LayerError: for an edit at a layer the model does not have.
@@ -132,8 +133,10 @@ class TransformersEngine:
             Response(row.request, row.prompt + drawn[index][0], len(row.prompt), text, drawn[index][1])
             for index, (row, text) in enumerate(zip(rows, texts, strict=True))
         ]
+        if self._was_read:
+            self._heard, self._was_read = {}, False
         if read:
-            self._heard = {as_heard(responses[index]): means for index, means in heard.items()}
+            self._heard |= {as_heard(responses[index]): means for index, means in heard.items()}
         return responses
 
     def _spoken(
@@ -176,6 +179,7 @@ class TransformersEngine:
         arrays = {name: np.full(shape, np.nan, np.float32) for name in ("response", "prompt", "last_prompt")}
         arrays["norms"] = np.full(shape[:2], np.nan, np.float32)
         heard = {index: means for index, each in enumerate(responses) if (means := self._heard.get(as_heard(each)))}
+        self._was_read = True
         for index, name in itertools.product(heard, arrays):
             arrays[name][index] = heard[index][name]
         sizes = {i: Size(len(row.tokens), tokens=row.tokens) for i, row in enumerate(rows) if i not in heard}

@@ -14,10 +14,17 @@ from personascope.records import Case, Verdict
 
 @runtime_checkable
 class Judge(Protocol):
-    """Scores answers. ``name`` is the model snapshot and every setting that changes what is said: part of the key."""
+    """Scores answers. ``name`` is the model snapshot and every setting that changes what is said: part of the key.
+
+    ``waits`` says that scoring is mostly waiting for another machine: an engine may go on speaking meanwhile, and the
+    judge is then asked from another thread, one batch at a time.
+    """
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def waits(self) -> bool: ...
 
     def score(self, cases: Sequence[Case]) -> list[Verdict]:
         """One verdict per case, in order."""

@@ -85,6 +85,8 @@ class EngineJudge:
             f"seed={speaking.seed} text=1{answer}{again}"
         )
 
+    waits = False  # what it would overlap with is an engine on this machine, too
+
     def redrawn(self, draw: int) -> EngineJudge:
         """The same judge to be asked once more, with other random numbers. Greedy answers stay as they are."""
         judge = copy.copy(self)

@@ -123,6 +123,8 @@ class OpenAIJudge:
             f"seed={asking.seed if profile.seed else 'none'} text=1{profile.told}{answer}{draw}"
         )
 
+    waits = True
+
     def metered(self, meter: Meter) -> OpenAIJudge:
         """The same judge with its calls counted, and stopped where the meter has no budget left.
 

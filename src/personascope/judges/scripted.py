@@ -18,7 +18,8 @@ class ScriptedJudge:
 
     name = "scripted"
 
-    def __init__(self, traits: Sequence[Trait]) -> None:
+    def __init__(self, traits: Sequence[Trait], *, waits: bool = False) -> None:
+        self.waits = waits
         self._trait_of = {trait.rubric: trait.name for trait in traits}
         self._coherence = {trait.coherence for trait in traits}
         self.asked = 0

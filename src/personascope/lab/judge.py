@@ -80,6 +80,8 @@ class LabJudge:
         self._facets = {facet_rubric(domain).text: domain.name for domain in domains}
         self._coherence = coherence_rubric().text
 
+    waits = False
+
     @functools.cached_property
     def name(self) -> str:
         """The judge and the sha256 of the world it knows: another grammar is another judge."""

@@ -1,0 +1,265 @@
+"""Judging while engines speak: the same verdicts, sooner, and nothing that hangs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import CancelledError
+from dataclasses import replace
+
+import pytest
+
+from personascope.controls import random_direction
+from personascope.engines.opening import Opener
+from personascope.engines.scripted import ScriptedEngine, scripted_lineage
+from personascope.errors import JudgeError
+from personascope.extract import Method
+from personascope.judges.scripted import ScriptedJudge
+from personascope.listening import AT_ONCE, FEWEST, MOST, Listener
+from personascope.outcomes import Effect, Subject
+from personascope.records import UNASKED, Case, Request, Response, Sampling, Verdict
+from personascope.remembering import RememberingEngine, RememberingJudge
+from personascope.respond import Arm, answer
+from personascope.store import Store
+from personascope.trace import trace
+from personascope.traits import Prompt
+from personascope.vectors import Steering
+from scripted_world import TRAITS
+
+LONG = 30.0  # seconds after which a test that hangs fails: no test waits for it
+QUESTION = TRAITS[0].questions("evaluation")[0]
+METHOD = Method(Sampling(max_tokens=12, draws=2), Sampling(max_tokens=12, draws=3), prompted=True)
+
+
+def cases_of(count: int) -> list[Case]:
+    return [Case(TRAITS[0].rubric, QUESTION, f"grim {number}") for number in range(count)]
+
+
+class Slow(ScriptedJudge):
+    """A judge that waits, gives no verdict before it is let, and remembers how it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(TRAITS, waits=True)
+        self.allowed, self.entered = threading.Event(), threading.Event()
+        self.batches: list[int] = []
+        self.inside = self.most_inside = 0
+
+    def score(self, cases: Sequence[Case]) -> list[Verdict]:
+        self.batches.append(len(cases))
+        self.inside += 1
+        self.most_inside = max(self.most_inside, self.inside)
+        self.entered.set()
+        assert self.allowed.wait(LONG), "the judge was never let go on"
+        self.inside -= 1
+        return super().score(cases)
+
+
+def traced(judge: ScriptedJudge, store: Store | None = None):
+    """A small trace with every kind of arm."""
+    lineage, open_one = scripted_lineage(TRAITS, (0.0, None, 1.0))
+    return trace(
+        lineage,
+        [Subject.of(trait, Steering(3, 1.0, "vector")) for trait in TRAITS],
+        open_engine=Opener(open_one, wrap=(lambda engine: RememberingEngine(engine, store)) if store else None),
+        judge=RememberingJudge(judge, store) if store else judge,
+        method=METHOD,
+        direction=[random_direction(0)],
+    )
+
+
+def said(outcomes) -> list[object]:
+    """What a trace found, as values that can be compared."""
+    rows = []
+    for each in outcomes:
+        arms = [getattr(each, name, ()) for name in ("plain", "steered", "prompted")]
+        answers = [
+            (a.question, a.draw, a.response.text, *(repr(replace(each, key="")) for each in (a.trait, a.coherence)))
+            for arm in arms
+            for a in arm
+        ]
+        rows.append((type(each).__name__, each.subject.extract.name, each.milestone.label, answers))
+    return rows
+
+
+def test_a_trace_is_the_same_whether_its_judge_waits_or_not():
+    at_once, meanwhile = traced(ScriptedJudge(TRAITS)), traced(ScriptedJudge(TRAITS, waits=True))
+    assert any(isinstance(each, Effect) and each.steered for each in at_once)
+    assert said(at_once) == said(meanwhile), "a judge that hears while an engine speaks gave another trace"
+
+
+def test_a_store_shared_by_engine_and_judge_holds_all_and_nothing_is_asked_twice(tmp_path):
+    store, judge = Store(tmp_path), ScriptedJudge(TRAITS, waits=True)
+    first, asked = traced(judge, store), judge.asked
+    assert said(first) == said(traced(ScriptedJudge(TRAITS)))
+    again = traced(judge, store)
+    assert said(again) == said(first)
+    assert judge.asked == asked > 0, f"{judge.asked - asked} cases were asked again of a judge whose words are stored"
+
+
+def test_an_engine_goes_on_while_the_judge_is_at_it():
+    """The engine's second part ends only after the judge was given the first: one after the other would hang."""
+    judge = Slow()
+
+    class Attentive(ScriptedEngine):
+        parts = 0
+
+        def generate(self, requests: Sequence[Request], *, read: bool = False) -> list[Response]:
+            self.parts += 1
+            if self.parts == 2:
+                assert judge.entered.wait(LONG), "the judge heard nothing before the engine had said everything"
+                judge.allowed.set()
+            return super().generate(requests, read=read)
+
+    lineage, _ = scripted_lineage(TRAITS, (1.0,))
+    engine = Attentive(lineage.milestones[0].checkpoint, TRAITS)
+    arm = Arm(engine, TRAITS[0], (Prompt(QUESTION),), Sampling(max_tokens=4, draws=2 * FEWEST))
+    answers = answer({"plain": arm}, judge=judge)["plain"]
+    assert engine.parts == 2
+    assert [each.draw for each in answers] == list(range(2 * FEWEST)), "answers came back in another order"
+
+
+def test_plain_and_steered_answers_are_judged_while_the_next_checkpoint_speaks():
+    """The judge is let go on by the second checkpoint alone, for all but what makes the first one's vectors."""
+    lineage, open_one = scripted_lineage(TRAITS[:1], (1.0, 1.0))
+    opened: list[str] = []
+    second = threading.Event()
+
+    class Late(ScriptedJudge):
+        def score(self, cases: Sequence[Case]) -> list[Verdict]:
+            instructed = 2 * 2 * METHOD.extraction.draws * len(TRAITS[0].instructed("positive"))
+            if self.asked >= instructed and len(opened) == 1:
+                assert second.wait(LONG), "the second checkpoint was not opened before the first one's verdicts"
+            return super().score(cases)
+
+    def open_engine(checkpoint):
+        opened.append(checkpoint.revision)
+        if len(opened) == 2:
+            second.set()
+        return open_one(checkpoint)
+
+    judge = Late(TRAITS, waits=True)
+    subject = Subject.of(TRAITS[0], Steering(3, 1.0, "vector"))
+    outcomes = trace(lineage, [subject], open_engine=open_engine, judge=judge, method=replace(METHOD, prompted=False))
+    assert len(outcomes) == 2
+    assert second.is_set()
+
+
+def test_what_came_meanwhile_is_one_batch_and_no_two_batches_are_under_way_at_once():
+    judge = Slow()
+    with Listener(judge) as listener:
+        first = listener.hear(cases_of(3))
+        assert judge.entered.wait(LONG)
+        rest = [listener.hear(cases_of(4)) for _ in range(5)]
+        judge.allowed.set()
+        assert [len(each[:]) for each in (first, *rest)] == [3, 4, 4, 4, 4, 4]
+    assert judge.batches == [3, 20], "five parts that waited together were not judged together"
+    assert judge.most_inside == 1
+
+
+def test_a_batch_stays_within_its_bound_and_a_part_is_never_cut():
+    judge = Slow()
+    with Listener(judge) as listener:
+        listener.hear(cases_of(1))
+        assert judge.entered.wait(LONG)
+        parts = [listener.hear(cases_of(size)) for size in (AT_ONCE - 10, 20, AT_ONCE + 5)]
+        judge.allowed.set()
+        assert [len(each[:]) for each in parts] == [AT_ONCE - 10, 20, AT_ONCE + 5]
+    assert judge.batches == [1, AT_ONCE - 10, 20, AT_ONCE + 5]
+
+
+def test_verdicts_stand_in_the_order_of_their_cases():
+    cases = [Case(TRAITS[0].rubric, QUESTION, " ".join(["grim"] * many + ["the"] * (9 - many))) for many in range(10)]
+    with Listener(ScriptedJudge(TRAITS, waits=True)) as listener:
+        verdicts = listener.hear(cases)
+        assert len(verdicts) == 10
+        assert list(verdicts) == ScriptedJudge(TRAITS).score(cases)
+        assert verdicts[-1] == verdicts[9]
+        assert verdicts[2:4] == [verdicts[2], verdicts[3]]
+
+
+def test_what_a_judge_raises_is_raised_where_its_verdicts_are_looked_up_and_at_the_next_hearing():
+    unknown = Case(replace(TRAITS[0].rubric, text="another {question} {answer}"), QUESTION, "grim")
+    with Listener(ScriptedJudge(TRAITS, waits=True)) as listener:
+        verdicts = listener.hear([unknown])
+        with pytest.raises(JudgeError, match="a rubric it does not know"):
+            verdicts[0]
+        with pytest.raises(JudgeError, match="a rubric it does not know"):
+            listener.hear(cases_of(1))
+
+
+def test_a_judge_that_fails_takes_down_what_waits_for_it_and_nothing_hangs():
+    class Failing(Slow):
+        def score(self, cases: Sequence[Case]) -> list[Verdict]:
+            super().score(cases)
+            raise JudgeError("the key was revoked")
+
+    judge = Failing()
+    with Listener(judge) as listener:
+        first = listener.hear(cases_of(1))
+        assert judge.entered.wait(LONG)
+        second = listener.hear(cases_of(1))
+        judge.allowed.set()
+        for each in (first, second):
+            with pytest.raises(JudgeError, match="revoked"):
+                each[0]
+    assert judge.batches == [1], "a judge that had failed was asked again"
+
+
+def test_after_an_interruption_nothing_more_is_asked():
+    judge = Slow()
+    heard: list[Sequence[Verdict]] = []
+
+    def interrupted() -> None:
+        with Listener(judge) as listener:
+            heard.append(listener.hear(cases_of(2)))
+            assert judge.entered.wait(LONG)
+            heard.append(listener.hear(cases_of(50)))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    judge.allowed.set()
+    assert len(heard[0][:]) == 2, "the batch under way was lost"
+    with pytest.raises(CancelledError):
+        heard[1][0]
+    assert judge.batches == [2], "cases were asked after the interruption"
+
+
+def test_the_thread_ends_with_the_block():
+    with Listener(ScriptedJudge(TRAITS, waits=True)) as listener:
+        verdicts = listener.hear(cases_of(3))
+    assert len(verdicts[:]) == 3, "what was given before the block ended is still judged"
+    for thread in threading.enumerate():
+        if thread.name == "personascope-judging":
+            thread.join(LONG)
+            assert not thread.is_alive(), "a thread outlives the block it was for"
+
+
+def test_nobody_leaves_everything_unasked_and_a_judge_here_is_asked_in_this_thread():
+    with Listener(None) as listener:
+        assert listener.hear(cases_of(2)) == [UNASKED, UNASKED]
+
+    class Here(ScriptedJudge):
+        def score(self, cases: Sequence[Case]) -> list[Verdict]:
+            assert threading.current_thread() is threading.main_thread()
+            return super().score(cases)
+
+    with Listener(Here(TRAITS)) as listener:
+        assert len(listener.hear(cases_of(2))) == 2
+
+
+def test_parts_hold_everything_once_in_order_and_grow_while_they_are_quick():
+    items = list(range(3000))
+    with Listener(ScriptedJudge(TRAITS, waits=True)) as listener:
+        parts = list(listener.parts(items))
+        assert [item for part in parts for item in part] == items
+        sizes = [len(part) for part in parts]
+        assert sizes[:6] == [FEWEST, 2 * FEWEST, 4 * FEWEST, 8 * FEWEST, MOST, MOST]
+        assert len(next(listener.parts(items))) == MOST, "what was learned is forgotten"
+        assert list(listener.parts([])) == []
+
+
+@pytest.mark.parametrize("judge", [None, ScriptedJudge(TRAITS)], ids=["nobody", "a judge that does not wait"])
+def test_an_engine_is_asked_all_at_once_where_nobody_would_hear_meanwhile(judge):
+    with Listener(judge) as listener:
+        assert [len(part) for part in listener.parts(range(3000))] == [3000]
