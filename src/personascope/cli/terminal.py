@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -85,11 +86,15 @@ class Progress:
     def __init__(self, bar: RichProgress, total: int) -> None:
         self._bar = bar
         self._task = bar.add_task("asking", total=total, fresh=0, began=time.monotonic())
+        self._counting = threading.Lock()  # a judge tells of verdicts while an engine tells of responses
 
     def __call__(self, kind: str, count: int, fresh: bool) -> None:
-        task = self._bar.tasks[0]
-        news = {"fresh": task.fields["fresh"] + count} if fresh else {}
-        self._bar.update(self._task, advance=count, description="reading" if kind == "reading" else "asking", **news)
+        with self._counting:
+            task = self._bar.tasks[0]
+            news = {"fresh": task.fields["fresh"] + count} if fresh else {}
+            self._bar.update(
+                self._task, advance=count, description="reading" if kind == "reading" else "asking", **news
+            )
 
     def expect_more(self, count: int) -> None:
         """What is asked turned out to be more by so many."""
