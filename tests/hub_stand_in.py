@@ -2,7 +2,7 @@
 because huggingface_hub reads its environment once, when it is imported.
 
 Owns: the three endpoints that resolving, fetching and listing ask for. The one law: it answers as the Hub does, header
-for header where a client looks.
+for header where a client looks: a large file is known by the sha256 of its content, a small one by its name in git.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 MODEL = "toys/tiny"
@@ -25,11 +26,31 @@ def commit(model: str, revision: str) -> str:
     return hashlib.sha1(f"{model}@{revision}".encode()).hexdigest()
 
 
+def name_of(file: Path) -> str:
+    """What the Hub, and then the cache, calls the content of a file."""
+    content = file.read_bytes()
+    if file.suffix == ".safetensors":
+        return hashlib.sha256(content).hexdigest()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def facts_of(file: Path) -> dict[str, object]:
+    """A file's size and content, as both of the API's lists of files tell them but for the names of the keys."""
+    size = file.stat().st_size
+    large = {"lfs": {"size": size, "sha256": name_of(file), "oid": name_of(file), "pointerSize": 134}}
+    return {"size": size, **(large if file.suffix == ".safetensors" else {})}
+
+
 class Hub(http.server.BaseHTTPRequestHandler):
-    """``root/model/branch/file`` is a file of a branch."""
+    """``root/model/branch/file`` is a file of a branch.
+
+    ``halfway`` is called with the branch and the name of every file that is asked for with its content, when half of it
+    is sent.
+    """
 
     root: Path
     requests = 0
+    halfway: Callable[[str, str], None] = staticmethod(lambda branch, name: None)
 
     def do_HEAD(self) -> None:
         self.answer(body=False)
@@ -53,8 +74,9 @@ class Hub(http.server.BaseHTTPRequestHandler):
         file = self.root / model / branch / name
         if not file.is_file():
             return self.send(404, headers | {"X-Error-Code": "EntryNotFound"}, b"", body)
-        content = file.read_bytes()
-        return self.send(200, headers | {"ETag": f'"{hashlib.sha256(content).hexdigest()}"'}, content, body)
+        content, etag = file.read_bytes(), f'"{name_of(file)}"'
+        headers |= {"X-Linked-ETag": etag, "X-Linked-Size": str(len(content))} if "lfs" in facts_of(file) else {}
+        return self.send(200, headers | {"ETag": etag}, content, body, lambda: self.halfway(branch, name))
 
     def describe(self, model: str, asked: list[str], body: bool) -> None:
         """What the API says of a repository: its branches, its extra folders (none), itself."""
@@ -73,18 +95,32 @@ class Hub(http.server.BaseHTTPRequestHandler):
             return self.send(404, {"X-Error-Code": "RevisionNotFound"}, b"{}", body)
         files = [path for path in (self.root / model / branch).iterdir() if path.is_file()]
         if asked[0] == "tree":
-            said = [{"type": "file", "path": file.name, "size": file.stat().st_size, "oid": "0"} for file in files]
+            said = [{"type": "file", "path": file.name, "oid": name_of(file), **facts_of(file)} for file in files]
         else:
-            said = {"id": model, "sha": commit(model, branch), "siblings": [{"rfilename": each.name} for each in files]}
+            asked_more = "blobs=" in self.path
+            told = [
+                {"rfilename": each.name, **({"blobId": name_of(each), **facts_of(each)} if asked_more else {})}
+                for each in files
+            ]
+            said = {"id": model, "sha": commit(model, branch), "siblings": told}
         return self.send(200, {"Content-Type": "application/json"}, json.dumps(said).encode(), body)
 
-    def send(self, status: int, headers: dict[str, str], content: bytes, body: bool) -> None:
+    def send(
+        self,
+        status: int,
+        headers: dict[str, str],
+        content: bytes,
+        body: bool,
+        halfway: Callable[[], None] = lambda: None,
+    ) -> None:
         self.send_response(status)
         for name, value in (headers | {"Content-Length": str(len(content))}).items():
             self.send_header(name, value)
         self.end_headers()
         if body:
-            self.wfile.write(content)
+            self.wfile.write(content[: len(content) // 2])
+            halfway()
+            self.wfile.write(content[len(content) // 2 :])
 
     def log_message(self, *_: object) -> None:
         """Quiet."""
@@ -132,8 +168,8 @@ def session() -> dict[str, object]:
     }
 
 
-def main(root: Path, cache: Path) -> None:
-    """One session online, then what is left without the Hub."""
+def serve(root: Path, cache: Path) -> http.server.ThreadingHTTPServer:
+    """The Hub of a folder, running, and this process told to ask nobody else; before huggingface_hub is imported."""
     Hub.root = root
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -144,6 +180,12 @@ def main(root: Path, cache: Path) -> None:
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "HF_HUB_DISABLE_XET": "1",
     }
+    return server
+
+
+def main(root: Path, cache: Path) -> None:
+    """One session online, then what is left without the Hub."""
+    server = serve(root, cache)
     seen: dict[str, object] = {"online": session(), "requests": Hub.requests}
     server.shutdown()
     server.server_close()

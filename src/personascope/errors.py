@@ -67,6 +67,10 @@ class SampleError(PersonascopeError, ValueError):
     """A dataset of training samples cannot be read, or a row of it holds no conversation."""
 
 
+class DiskError(PersonascopeError, OSError):
+    """The weights of checkpoints do not fit what they may take on the disk."""
+
+
 class StoreError(PersonascopeError, OSError):
     """A store cannot be read or written. What it already recorded stays recorded."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -19,6 +18,7 @@ from personascope.drawables import drawable as drawable
 from personascope.drawables import write_results as write_results
 from personascope.engines import Engine
 from personascope.engines.opening import Opener, open_engine, open_lineage
+from personascope.engines.shelf import Shelf
 from personascope.errors import CheckpointError, StoreError
 from personascope.files import value_of
 from personascope.judges import Judge
@@ -36,7 +36,7 @@ from personascope.remembering import (
     silent,
 )
 from personascope.store import Store
-from personascope.studies import ITSELF, Study, StudyResult, run_study
+from personascope.studies import ITSELF, Study, StudyResult, run_study, target_named
 from personascope.trace import Absence
 from personascope.traits import Trait
 
@@ -56,18 +56,27 @@ def run_in(
     store: Store,
     study: Study,
     *,
-    device: str | None = None,
-    dtype: str | None = None,
-    engine: str = "transformers",
     notice: Notice = silent,
     judge: Judge | None = None,
+    shelf: Shelf | None = None,
+    **how: Any,
 ) -> StudyResult:
     """Runs a study on a store: what it holds is not asked again, and the finished study is kept beside its records.
 
-    ``judge`` is the study's own, opened already (with a budget, for instance).
+    ``judge`` is the study's own, opened already (with a budget, for instance). Weights come from the ``shelf``, and
+    ``how`` is what :func:`open_engine` is told of device, dtype and engine.
+
+    Raises:
+        DiskError: if the shelf has no room for a checkpoint and the models that stay loaded beside it.
     """
     lineage, traits = open_lineage(study.lineage), study.load_traits()
-    open_one = partial(open_engine, device=device, dtype=dtype, engine=engine)
+    shelf = shelf or Shelf()
+    beside = [target_named(lineage, each).checkpoint for each in study.steered if each != ITSELF]
+    shelf.follow([each.checkpoint for each in reversed(study.cut(lineage).milestones)], beside=beside)
+
+    def open_one(checkpoint: Checkpoint | str) -> Engine:
+        return shelf.serve(open_engine(checkpoint, **how))
+
     if judge is None:
         judge = RememberingJudge(open_judge(study.judge, open_engine=open_one), store, notice=notice)
     opener = Opener(

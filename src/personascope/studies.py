@@ -201,7 +201,7 @@ def run_study(
     checkpoint is loaded twice; the order of milestones changes no answer.
     """
     whole, lineage = lineage, study.cut(lineage)
-    targets = [None if each == ITSELF else _target(whole, each) for each in study.steered]
+    targets = [None if each == ITSELF else target_named(whole, each) for each in study.steered]
     subjects = [
         Subject(extract, each.points, evaluate) for each, (extract, evaluate) in zip(study.traits, traits, strict=True)
     ]
@@ -225,7 +225,7 @@ def run_study(
     return StudyResult(study, tuple(sorted(outcomes, key=lambda each: order.index(each.milestone.label))), selections)
 
 
-def _target(lineage: Lineage, label: str) -> Milestone:
+def target_named(lineage: Lineage, label: str) -> Milestone:
     """A model to steer: one of the lineage's targets, or any of its milestones."""
     known = [each.label for each in lineage]
     return lineage.only((label,)).milestones[0] if label in known else lineage.target(label)

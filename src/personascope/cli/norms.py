@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from personascope.cli import outputs, terminal
-from personascope.cli.opening import load_chosen, sampling_for
+from personascope.cli.opening import load_chosen, sampling_for, shelf_of
 from personascope.cli.options import (
     STORE,
     Device,
@@ -18,6 +18,7 @@ from personascope.cli.options import (
     Form,
     Json,
     Limit,
+    MostOnDisk,
     Seed,
     StoreFolder,
     Temperature,
@@ -42,6 +43,7 @@ def norms(
     temperature: Temperature = None,
     seed: Seed = 0,
     store: StoreFolder = STORE,
+    disk: MostOnDisk = None,
     as_json: Json = False,
 ) -> None:
     """Measure mean residual norms: the scale of strengths in unit residual.
@@ -49,14 +51,13 @@ def norms(
     They are taken over the response tokens of plain answers to the traits' evaluation questions, at every layer and
     milestone.
     """
-    from functools import partial
-
     from personascope.applications.norms import measure_norms
     from personascope.engines.opening import Opener, open_engine, open_lineage
     from personascope.files import write_text
     from personascope.remembering import RememberingEngine
     from personascope.store import Store
 
+    shelf = shelf_of(disk)
     path = outputs.check_file(out)
     beside = outputs.check_file(path.with_name(f"{path.stem}.json"))
     along = open_lineage(lineage)
@@ -64,9 +65,10 @@ def norms(
     chosen = [load_chosen(trait, lineage, form, limit) for trait in traits]
     sampling = sampling_for(lineage, draws=draws, max_tokens=max_tokens, temperature=temperature, seed=seed)
     asked = len(along) * draws * sum(len(trait.questions("evaluation")) for trait in chosen)
+    shelf.follow([each.checkpoint for each in along])
     with terminal.progress(asked) as bar:
         opener = Opener(
-            partial(open_engine, device=device, dtype=dtype),
+            lambda checkpoint: shelf.serve(open_engine(checkpoint, device=device, dtype=dtype)),
             wrap=lambda engine: RememberingEngine(engine, Store(store), notice=bar),
         )
         found = measure_norms(along, chosen, open_engine=opener, sampling=sampling)

@@ -14,6 +14,7 @@ from personascope.cli import terminal
 
 if TYPE_CHECKING:
     from personascope.engines import Engine
+    from personascope.engines.shelf import Shelf
     from personascope.judges import Judge
     from personascope.ledger import Ledger
     from personascope.records import Sampling
@@ -31,6 +32,14 @@ class Asking:
     dtype: str | None
     ledger: Ledger
     engine: str = "transformers"
+    disk: str | None = None
+
+    def __post_init__(self) -> None:
+        self.shelf()
+
+    def shelf(self) -> Shelf:
+        """Where weights come from, and how much of the disk they may take."""
+        return shelf_of(self.disk)
 
     def settle(self, path: Path) -> None:
         """Keeps what calls took in a file of runs, and says it."""
@@ -47,6 +56,17 @@ def ledger_of(budget: str | None, price: str | None) -> Ledger:
     return Ledger(
         budget=Budget.parse(budget) if budget else None, price=price_given(price) if price is not None else None
     )
+
+
+def shelf_of(disk: str | None) -> Shelf:
+    """The shelf of what a command line gives as the most that weights may take; without it they stay for ever."""
+    from personascope.engines.shelf import Shelf
+
+    if disk is None:
+        return Shelf()
+    from personascope.engines.room import bytes_in
+
+    return Shelf(disk=bytes_in(disk))
 
 
 def load_chosen(name: str, model: str, form: str | None, limit: int | None) -> Trait:

@@ -34,6 +34,10 @@ WhereName = Annotated[str, typer.Option("--where", help="response, prompt or all
 MostSpent = Annotated[
     str | None, typer.Option("--budget", help="Let calls take no more: 5.00 (US dollars), or '200000 tokens'.")
 ]
+MostOnDisk = Annotated[
+    str | None,
+    typer.Option("--disk", help="Weights fetched from the Hub take no more: 100GB. Older ones fetched so are deleted."),
+]
 Price = Annotated[str | None, typer.Option(help="IN,OUT in US dollars per million tokens, if none is noted.")]
 
 STORE = Path("personascope-store")

@@ -20,6 +20,7 @@ from personascope.cli.options import (
     JudgeName,
     LayerNumber,
     Limit,
+    MostOnDisk,
     MostSpent,
     Out,
     Price,
@@ -56,13 +57,14 @@ def run(
     limit: Limit = None,
     budget: MostSpent = None,
     price: Price = None,
+    disk: MostOnDisk = None,
     as_json: Json = False,
 ) -> None:
     """Run a study file of any kind: ask what it asks, and write its tables and figures."""
     from personascope.kinds import open_study
 
     chosen = open_study(study).changed(judge=judge, limit=limit)
-    _run(chosen, out, Asking(device, dtype, ledger_of(budget or chosen.budget, price), on), as_json=as_json)
+    _run(chosen, out, Asking(device, dtype, ledger_of(budget or chosen.budget, price), on, disk), as_json=as_json)
 
 
 def trace(
@@ -89,6 +91,7 @@ def trace(
     limit: Limit = None,
     budget: MostSpent = None,
     price: Price = None,
+    disk: MostOnDisk = None,
     out: Out = Path("run"),
     as_json: Json = False,
 ) -> None:
@@ -126,7 +129,7 @@ def trace(
         },
     }
     chosen = study_in(table, source="personascope trace")
-    _run(chosen, out, Asking(device, dtype, ledger_of(budget, price), on), as_json=as_json)
+    _run(chosen, out, Asking(device, dtype, ledger_of(budget, price), on, disk), as_json=as_json)
 
 
 def plan(
@@ -182,7 +185,7 @@ def _run(chosen: Chosen, out: Path, asking: Asking, *, as_json: bool) -> None:
     try:
         with terminal.progress(counted.get("responses", 0) + counted.get("verdicts", 0)) as bar:
             where = (out, Store(out / "store"), asking.device, asking.dtype, bar, made.append, asking.ledger)
-            place = Workplace(*where, engine=asking.engine)
+            place = Workplace(*where, engine=asking.engine, shelf=asking.shelf())
             report = chosen.run(place)
     finally:
         asking.settle(out / "store" / COSTS)

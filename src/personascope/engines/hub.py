@@ -1,22 +1,24 @@
 """The Hugging Face Hub: which commit a name means, its files, and which revisions there are.
 
-Owns: resolving a revision to its commit, fetching files of a commit, and :func:`list_lineage`. The one law: a branch
-name never becomes part of a key, because tomorrow it may mean other weights. Credentials, cache and offline mode are
-huggingface_hub's own.
+Owns: resolving a revision to its commit, the files of a commit, fetching them, and :func:`list_lineage`. The one law: a
+branch name never becomes part of a key, because tomorrow it may mean other weights. Credentials, cache and offline mode
+are huggingface_hub's own.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import huggingface_hub
-from huggingface_hub import constants, errors
+from huggingface_hub import errors
 
+from personascope.engines.cached import cache_of, snapshot_of
 from personascope.errors import CheckpointError, LineageError, PersonascopeError
 from personascope.lineages import Checkpoint, Lineage, Milestone, natural
 
@@ -42,9 +44,9 @@ def commit_of(model: str, revision: str) -> str:
         # By name, so that huggingface_hub notes in its cache which commit the name meant, for when it is offline.
         return _downloaded(model, revision, ["*config.json"]).name
     except _Unreachable:
-        known = _cache_of(model) / "refs" / revision
-        if known.is_file():
-            return known.read_text().strip()
+        known = noted_commit(model, revision)
+        if known:
+            return known
         raise _absent(f"{model}@{revision}") from None
 
 
@@ -57,10 +59,68 @@ def fetch(model: str, commit: str, patterns: Sequence[str]) -> Path:
     try:
         return _downloaded(model, commit, patterns)
     except _Unreachable:
-        held = _cache_of(model) / "snapshots" / commit
+        held = snapshot_of(model, commit)
         if held.is_dir():
             return held
         raise _absent(f"{model}@{commit[:12]}") from None
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file of a commit: its name, its bytes, and what the cache calls its content, whichever commits have it."""
+
+    name: str
+    size: int
+    blob: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of a commit."""
+
+    model: str
+    commit: str
+    files: tuple[HubFile, ...]
+
+    def only(self, names: Iterable[str]) -> Listing:
+        """The same commit with some of its files."""
+        kept = set(names)
+        return Listing(self.model, self.commit, tuple(each for each in self.files if each.name in kept))
+
+    @property
+    def names(self) -> list[str]:
+        return [each.name for each in self.files]
+
+
+def list_files(model: str, revision: str) -> Listing | None:
+    """The files of a revision, without fetching any; ``None`` where the Hub cannot be reached.
+
+    Raises:
+        CheckpointError: if there is no such repository or revision, or it is gated.
+    """
+    try:
+        with _answering(f"{model}@{revision}"):
+            told = huggingface_hub.HfApi().model_info(model, revision=revision, files_metadata=True)
+            files = [
+                HubFile(each.rfilename, each.size or 0, each.lfs.sha256 if each.lfs else str(each.blob_id))
+                for each in told.siblings or ()
+            ]
+    except _Unreachable:
+        return None
+    return Listing(model, str(told.sha), tuple(files))
+
+
+def chosen(names: Iterable[str], patterns: Sequence[str]) -> set[str]:
+    """Those of the names that match one of the patterns."""
+    return {name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)}
+
+
+def noted_commit(model: str, revision: str) -> str:
+    """The commit a revision last meant, as the local cache notes it; empty where it does not know. Asks nobody."""
+    if _COMMIT.fullmatch(revision):
+        return revision
+    known = cache_of(model) / "refs" / revision
+    return known.read_text().strip() if known.is_file() else ""
 
 
 def _downloaded(model: str, revision: str, patterns: Sequence[str]) -> Path:
@@ -95,10 +155,6 @@ def _absent(asked: str) -> CheckpointError:
     )
 
 
-def _cache_of(model: str) -> Path:
-    return Path(constants.HF_HUB_CACHE) / f"models--{model.replace('/', '--')}"
-
-
 def list_lineage(model: str, *, pattern: str | None = None) -> Lineage:
     """Every revision of a Hub repository as a lineage, in the natural order of their names, ``main`` last.
 
@@ -122,7 +178,7 @@ def _revisions(model: str) -> Sequence[str]:
             return [branch.name for branch in huggingface_hub.HfApi().list_repo_refs(model).branches]
     except _Unreachable:
         # Offline, the only revisions that can be used are those the cache knows.
-        root = _cache_of(model) / "refs"
+        root = cache_of(model) / "refs"
         held = [path.relative_to(root).as_posix() for path in sorted(root.rglob("*")) if path.is_file()]
         if held:
             return held

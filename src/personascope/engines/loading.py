@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -111,6 +111,17 @@ def weight_folder(checkpoint: Checkpoint) -> Path:
     raise CheckpointError(f"{checkpoint.label} has no weights on the Hub or, offline, in the cache: choose another")
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """The files of a folder's weights: pickled ones only where there are no others."""
+    return _matching(folder, _SAFE_WEIGHTS) or _matching(folder, _PICKLED_WEIGHTS)
+
+
+def needed_among(names: Sequence[str]) -> tuple[set[str], set[str]]:
+    """Those of a repository's files that are fetched: its weights, and its config and tokenizer."""
+    weights = hub.chosen(names, _SAFE_WEIGHTS) or hub.chosen(names, _PICKLED_WEIGHTS)
+    return weights, hub.chosen(names, _TEXTS)
+
+
 def adapter_folder(checkpoint: Checkpoint) -> Path:
     """Where the adapter of a resolved checkpoint lies."""
     folder = Path(str(checkpoint.adapter))
@@ -201,9 +212,16 @@ def end_tokens(folder: Path, config: Any, tokenizer: Any) -> frozenset[int]:
 
 
 def load_model(
-    checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype, device_map: str | None = None
+    checkpoint: Checkpoint,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    device_map: str | None = None,
+    folder: Path | None = None,
 ) -> nn.Module:
     """The weights of a resolved checkpoint, ready to be asked, with its adapter over them.
+
+    They lie in ``folder``, by default where :func:`weight_folder` says.
 
     An adapter is applied and not merged: merging rounds the sum of both to the weights' dtype, which the adapter was
     never trained with.
@@ -211,7 +229,7 @@ def load_model(
     Raises:
         CheckpointError: if weights are missing or of another shape: transformers would fill them with random numbers.
     """
-    folder = weight_folder(checkpoint)
+    folder = weight_folder(checkpoint) if folder is None else folder
     adapter = None if checkpoint.adapter is None else adapter_folder(checkpoint)
     placed = {"device_map": device_map} if device_map else {}
     with _as_checkpoint_error(checkpoint, "weights"), _quiet():

@@ -7,7 +7,6 @@ batched, never what they say, and no row is lost to a batch that did not fit.
 from __future__ import annotations
 
 import gc
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any, Final, Literal
 import torch
 
 from personascope.engines.decoding import FEWEST_ROWS, Loaded, width_of
+from personascope.engines.host import free_on_host as free_on_host
 from personascope.errors import EngineError
 
 MOST_ROWS: Final = 512
@@ -107,14 +107,6 @@ def _cache(config: Any, loaded: Loaded) -> int:
 def _rows(loaded: Loaded, each: int) -> int:
     free = torch.cuda.mem_get_info(loaded.device)[0] // 2 if loaded.device.type == "cuda" else free_on_host() // 4
     return max(1, min(MOST_ROWS, int(free // each)))
-
-
-def free_on_host() -> int:
-    """The bytes of memory nobody uses; 8 GiB where the system does not say."""
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 2**33
 
 
 def halving(rows: Sequence[int], work: Callable[[list[int]], None]) -> None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from personascope.engines import check_edits, following, loading, memory, products, rendering, unencoded
-from personascope.engines.blocks import ResidualStream
+from personascope.engines import check_edits, following, lending, loading, memory, rendering, unencoded
 from personascope.engines.computing import computing
 from personascope.engines.decoding import Drawn, Loaded, PaddedBatch, Row, decode
 from personascope.engines.limits import Limits
@@ -35,6 +35,7 @@ class TransformersEngine:
     Opening one reads config and tokenizer; the weights load when first needed and stay until :meth:`close`. ``dtype``
     is bfloat16 on CUDA and float32 elsewhere unless given. ``device_map`` (as in transformers, ``"auto"``) spreads a
     model over several devices. ``rows`` is how many rows go through the model at once; it changes no answer.
+    ``weights`` is what the folder of the weights is asked of.
 
     Raises:
         CheckpointError: if the checkpoint, its config or its tokenizer cannot be had.
@@ -60,7 +61,9 @@ class TransformersEngine:
         self._tokenizer = loading.load_tokenizer(self._checkpoint, self._folder)
         self._end_tokens = loading.end_tokens(self._folder, self._config, self._tokenizer)
         self._rows = rows
+        self.weights: lending.Weights = lending.lent
         self._loaded: Loaded | None = None
+        self._held = ExitStack()
         self._shares: bool | None = None
         self._heard: dict[Any, dict[str, np.ndarray]] = {}
         self._was_read = False
@@ -257,23 +260,18 @@ class TransformersEngine:
             return
         self._loaded, self._shares = None, None
         memory.let_go()
+        self._held.close()
 
     def _weights(self) -> Loaded:
         if self._loaded is None:
-            model: Any = loading.load_model(
-                self._checkpoint, device=self._device, dtype=self._dtype, device_map=self._device_map
-            )
-            products.quicken(model)
-            self._loaded = Loaded(
-                model=model,
-                stream=ResidualStream(model, blocks=self.last_layer, hidden_size=self.hidden_size),
+            self._loaded, self._held = lending.load(
+                self.weights,
+                self._checkpoint,
                 config=self._config,
-                hidden_size=self.hidden_size,
-                last_layer=self.last_layer,
                 end_tokens=self._end_tokens,
-                parameters=sum(each.numel() for each in model.parameters()),
-                dtype=model.dtype,
-                device=model.get_input_embeddings().weight.device,
+                device=self._device,
+                dtype=self._dtype,
+                device_map=self._device_map,
             )
         return self._loaded
 

@@ -10,12 +10,13 @@ same draw gives another sample here; greedy answers are the same but for ties wi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Float
 
-from personascope.engines import check_edits, loading, rendering
+from personascope.engines import check_edits, lending, loading, rendering
 from personascope.engines.computing import SMALL
 from personascope.engines.limits import Limits
 from personascope.engines.reading import Spoken
@@ -47,7 +48,7 @@ class VLLMEngine:
 
     Opening one reads config and tokenizer; vLLM loads when first asked, proves that edits land, and stays until
     :meth:`close`. ``settings`` are handed to vLLM's ``LLM`` (``gpu_memory_utilization``, ``max_model_len``,
-    ``max_num_seqs``, ...).
+    ``max_num_seqs``, ...). ``weights`` is what the folder of the weights is asked of.
 
     Raises:
         CheckpointError: if the checkpoint, its config or its tokenizer cannot be had.
@@ -84,6 +85,8 @@ class VLLMEngine:
         self._positions = min(limit, int(self._settings.get("max_model_len", LONGEST + 1)) - 1)
         vocabulary = int(text.vocab_size)
         self._limits = Limits(self.checkpoint.label, vocabulary, self._positions, can_end=bool(self._ends))
+        self.weights: lending.Weights = lending.lent
+        self._held = ExitStack()
         self._llm: Any = None
         self._small = False
 
@@ -204,6 +207,7 @@ class VLLMEngine:
         llm, self._llm = self._llm, None
         if llm is not None:
             close_llm(llm)
+        self._held.close()
 
     def _readable(self, responses: Sequence[Response]) -> list[Spoken]:
         check_edits(self, (edit for response in responses for edit in response.request.edits))
@@ -266,4 +270,8 @@ class VLLMEngine:
 
     def _open(self) -> Any:
         how = {"device": self._device, "dtype": self._dtype, "positions": self._positions}
-        return open_llm(self.checkpoint, self._config, **how, settings=self._settings)  # type: ignore[arg-type]
+        with ExitStack() as held:
+            folder = held.enter_context(self.weights(self.checkpoint))
+            llm = open_llm(self.checkpoint, self._config, folder=folder, **how, settings=self._settings)  # type: ignore[arg-type]
+            self._held = held.pop_all()
+        return llm

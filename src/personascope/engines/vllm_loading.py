@@ -18,13 +18,13 @@ import sys
 import warnings
 import weakref
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
 import transformers
 
-from personascope.engines import loading
 from personascope.errors import CheckpointError, EngineError
 from personascope.lineages import Checkpoint
 
@@ -94,18 +94,18 @@ def open_llm(
     checkpoint: Checkpoint,
     config: Any,
     *,
+    folder: Path,
     device: torch.device,
     dtype: torch.dtype,
     positions: int,
     settings: Mapping[str, Any],
 ) -> Any:
-    """vLLM's ``LLM`` on the weights of a resolved checkpoint; ``positions`` is the longest text it is to take.
+    """vLLM's ``LLM`` on the weights of a resolved checkpoint, in a folder; it is to take texts of ``positions`` tokens.
 
     Raises:
         CheckpointError: if vLLM cannot load it.
         EngineError: if vLLM runs it in a way that hooks do not see.
     """
-    folder = loading.weight_folder(checkpoint)
     os.environ.update(_ENVIRONMENT)
     for name, value in _USUALLY.items():
         os.environ.setdefault(name, value)

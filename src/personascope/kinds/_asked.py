@@ -95,11 +95,15 @@ def cost_of(trace: Study, verdicts: int) -> Estimate | None:
 
 
 class Tracing:
-    """Traces in a workplace: every checkpoint opened once, its weights kept while they are in use."""
+    """Traces in a workplace: every checkpoint opened once, its weights kept while they are in use.
+
+    A kind that walks the milestones itself walks them from the last one, as a trace does.
+    """
 
     def __init__(self, study: Asked, place: Workplace, *, keep: int = 1) -> None:
         self.lineage = study.cut(open_lineage(study.lineage))
         self.judge: Judge = place.open_judge(study.judge)
+        place.shelf.follow([each.checkpoint for each in reversed(self.lineage.milestones)])
         self.open_engine = Opener(place.open_engine, keep=keep)
 
     def run(self, study: Study) -> StudyResult:

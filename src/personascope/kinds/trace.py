@@ -50,6 +50,7 @@ def run(study: Study, place: Workplace) -> TraceReport:
         engine=place.engine,
         notice=place.notice,
         judge=judge,
+        shelf=place.shelf,
     )
     made: list[Path] = []
 

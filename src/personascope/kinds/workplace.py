@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from personascope.engines import Engine
 from personascope.engines.opening import open_engine
+from personascope.engines.shelf import Shelf
 from personascope.errors import CheckpointError
 from personascope.judges import Judge
 from personascope.judges.opening import open_judge
@@ -36,7 +37,7 @@ class Workplace:
     ``made`` is told of every file that was written; ``notice`` of progress. ``ledger`` counts what calls of a judge
     take, and stops them where a budget ends; ``engine`` is what computes models. ``opened`` notes every engine that was
     asked for, or why there is none: with it a study can be drawn again from the records alone. ``judges`` are the
-    opened ones.
+    opened ones. Weights come from the ``shelf``: a kind that walks a lineage tells it the order.
     """
 
     out: Path
@@ -49,6 +50,7 @@ class Workplace:
     opened: dict[str, Engine | str] = field(default_factory=dict)
     engine: str = "transformers"
     judges: list[RememberingJudge] = field(default_factory=list)
+    shelf: Shelf = field(default_factory=Shelf)
 
     def open_engine(self, checkpoint: Checkpoint | str) -> Engine:
         """The engine of a checkpoint; what the store knows is not asked again."""
@@ -88,12 +90,11 @@ class Workplace:
     def _noted(self, checkpoint: Checkpoint | str) -> Engine:
         name = name_of(checkpoint)
         try:
-            engine = self.opened[name] = open_engine(
-                checkpoint, device=self.device, dtype=self.dtype, engine=self.engine
-            )
+            opened = open_engine(checkpoint, device=self.device, dtype=self.dtype, engine=self.engine)
         except CheckpointError as problem:
             self.opened[name] = str(problem)
             raise
+        engine = self.opened[name] = self.shelf.serve(opened)
         return engine
 
 

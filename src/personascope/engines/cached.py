@@ -1,0 +1,89 @@
+"""The Hub's local cache, which this program shares with others: what lies where, and taking it away.
+
+Owns: the folders of the cache, :func:`holds`, :func:`forget` and :func:`forget_parts`. The one law: a file is taken
+away by its name in one commit, and its content only with the last commit that has it, as huggingface_hub does it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+from huggingface_hub import constants
+
+from personascope.errors import DiskError
+
+
+def cache() -> Path:
+    """The cache."""
+    return Path(constants.HF_HUB_CACHE).expanduser().resolve()
+
+
+def cache_of(model: str) -> Path:
+    """The folder of a repository."""
+    return cache() / f"models--{model.replace('/', '--')}"
+
+
+def snapshot_of(model: str, commit: str) -> Path:
+    """The folder of a commit's files, by their names."""
+    return cache_of(model) / "snapshots" / commit
+
+
+def holds(model: str, commit: str, name: str, blob: str) -> bool:
+    """Whether a file of a commit is there, or its content is, for another commit."""
+    return (snapshot_of(model, commit) / name).exists() or (cache_of(model) / "blobs" / blob).exists()
+
+
+def forget(model: str, commit: str, files: Iterable[tuple[str, str]]) -> None:
+    """Takes files of a commit away, each a name and a content; a content that another commit has stays.
+
+    The commit's other files stay, and what its name on the Hub means.
+
+    Raises:
+        DiskError: if one cannot be taken away, because huggingface_hub finds no sense in the folder it lies in.
+    """
+    files = list(files)
+    folder = snapshot_of(model, commit)
+    paths = {str(folder / name) for name, _ in files}
+    found = huggingface_hub.scan_cache_dir(cache())
+    every = [file for repository in found.repos for revision in repository.revisions for file in revision.files]
+    going = [file for file in every if str(file.file_path) in paths]
+    if hasattr(found, "delete_files"):
+        found.delete_files(*going).execute()
+    else:
+        _delete(going, {str(file.blob_path) for file in every if str(file.file_path) not in paths})
+    if left := sorted(path for path in paths if Path(path).exists()):
+        raise DiskError(f"{left[0]} cannot be deleted to make room: `hf cache ls` says what is wrong; mend it")
+    pointed = {path.readlink().name for path in folder.parent.rglob("*") if path.is_symlink()}
+    # A download that was killed between its last two steps leaves a content that no commit has.
+    for _, blob in files:
+        if blob not in pointed:
+            (cache_of(model) / "blobs" / blob).unlink(missing_ok=True)
+    forget_parts(model, [blob for _, blob in files])
+
+
+def _delete(files: Iterable[Any], kept: set[str]) -> None:
+    """What newer versions of huggingface_hub do themselves."""
+    for file in files:
+        Path(file.file_path).unlink(missing_ok=True)
+        if str(file.blob_path) not in kept:
+            Path(file.blob_path).unlink(missing_ok=True)
+
+
+def forget_parts(model: str, blobs: Iterable[str]) -> None:
+    """Takes away what is left of downloads of contents that nobody is at any more."""
+    folder = cache_of(model) / "blobs"
+    for blob in blobs:
+        lock = cache() / ".locks" / cache_of(model).name / f"{blob}.lock"
+        if not lock.is_file():
+            continue
+        with lock.open("rb") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as huggingface_hub does while it fetches
+            except BlockingIOError:
+                continue
+            for part in folder.glob(f"{blob}*.incomplete"):
+                part.unlink(missing_ok=True)

@@ -1,0 +1,266 @@
+"""Room on the disk for weights from the Hub: what was fetched, who uses it, and what may go.
+
+Owns: :class:`Room` and :func:`bytes_in`. The one law: only what was fetched under a budget is ever deleted, and only
+while nobody holds it. What lay in the cache before is somebody else's.
+
+The notes of what was fetched lie beside the cache they are about, in its folder of locks, so every process that shares
+the cache knows them, whatever store it runs on. A checkpoint in use is a file with a shared lock on it, which ends with
+the process that has it, however that ends; whoever wants to delete must get it exclusively. Notes are changed under
+one lock, before anything is fetched, and written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from personascope.engines import cached
+from personascope.engines.hub import HubFile, Listing
+from personascope.errors import DiskError
+from personascope.files import write_text
+
+_UNITS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+_SIZE: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([KMGT])(I?)B\s*", re.IGNORECASE)
+
+
+def bytes_in(text: str) -> int:
+    """The bytes that a size on the disk says: ``100GB`` (1000^3), ``100GiB`` (1024^3), ``500MB``, ``1.5TB``.
+
+    Raises:
+        DiskError: if it is no size, or none of at least a byte.
+
+    Example:
+        >>> bytes_in("100GB"), bytes_in("1.5 GiB")
+        (100000000000, 1610612736)
+    """
+    found = _SIZE.fullmatch(text)
+    size = int(float(found[1]) * (1024 if found[3] else 1000) ** _UNITS[found[2].upper()]) if found else 0
+    if size < 1:
+        raise DiskError(f"'{text}' is no size on the disk: give a number and a unit, as in 100GB or 80GiB")
+    return size
+
+
+def said(size: int) -> str:
+    """A size for people."""
+    power = min(4, max(0, len(str(size)) - 1) // 3)
+    return f"{size / 1000**power:.4g} {('bytes', 'kB', 'MB', 'GB', 'TB')[power]}"
+
+
+@dataclass
+class _Entry:
+    """A checkpoint whose weights were fetched, in whole or in part: contents with their sizes, by the file's name."""
+
+    model: str
+    commit: str
+    files: dict[str, tuple[str, int]]
+    used: int
+    coming: bool
+
+    @property
+    def key(self) -> str:
+        return _key(self.model, self.commit)
+
+    @property
+    def there(self) -> dict[str, tuple[str, int]]:
+        """Those of its files that are on the disk."""
+        return {name: each for name, each in self.files.items() if cached.holds(self.model, self.commit, name, each[0])}
+
+    @property
+    def contents(self) -> list[tuple[str, str]]:
+        return [(name, blob) for name, (blob, _) in self.files.items()]
+
+
+@dataclass
+class Hold:
+    """A checkpoint in use, until it is closed."""
+
+    descriptor: int | None = None
+
+    def close(self) -> None:
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+            self.descriptor = None
+
+
+@dataclass(frozen=True)
+class Lack:
+    """Why there is no room: what was wanted, and what takes it. ``coming`` says that some of it is being fetched."""
+
+    label: str
+    needed: int
+    taken: int
+    limit: int
+    holding: tuple[str, ...] = field(default=())
+    coming: bool = False
+
+    def error(self) -> DiskError:
+        """As an error."""
+        if self.needed > self.limit or not self.holding:
+            return DiskError(
+                f"the weights of {self.label} take {said(self.needed)} on the disk, and --disk allows "
+                f"{said(self.limit)}: allow more"
+            )
+        return DiskError(
+            f"the weights of {self.label} take {said(self.needed)}, and of the {said(self.limit)} that --disk allows "
+            f"{said(self.taken)} are in use ({', '.join(self.holding)}): allow more, or wait until they are not"
+        )
+
+
+class Room:
+    """A limit for all weights together that were fetched under one; ``None`` is no limit, and nothing is noted."""
+
+    def __init__(self, limit: int | None = None) -> None:
+        self.limit = limit
+
+    @property
+    def _folder(self) -> Path:
+        return cached.cache() / ".locks" / "personascope"
+
+    def held(self, model: str, commit: str) -> Hold:
+        """Keeps a checkpoint from being deleted by anybody here, until the hold is closed."""
+        try:
+            descriptor = self._opened(_key(model, commit))
+        except OSError:
+            if self.limit is None:  # a cache that cannot be written to: nobody deletes from it
+                return Hold()
+            raise
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        return Hold(descriptor)
+
+    def reserve(self, wanted: Listing) -> Hold | Lack:
+        """Room for the weights of a checkpoint, made where that takes deleting what nobody uses: the oldest first.
+
+        From then on they are noted and held. Close the hold when they are not used any more.
+        """
+        with self._noted() as notes:
+            needed = self.ours(wanted, notes)
+            lack = self._make_room(notes, wanted, needed)
+            if lack is not None:
+                return lack
+            key = _key(wanted.model, wanted.commit)
+            if needed or key in notes:
+                files = {each.name: (each.blob, each.size) for each in needed}
+                used = 1 + max((each.used for each in notes.values()), default=0)
+                notes[key] = _Entry(
+                    wanted.model, wanted.commit, files, used, coming=not all(_there(wanted, each) for each in needed)
+                )
+            return self.held(wanted.model, wanted.commit)
+
+    def arrived(self, wanted: Listing) -> None:
+        """Notes that all weights of a checkpoint are there."""
+        with self._noted() as notes:
+            here = notes.get(_key(wanted.model, wanted.commit))
+            if here is not None:
+                here.coming = False
+
+    def ours(self, wanted: Listing, notes: dict[str, _Entry] | None = None) -> list[HubFile]:
+        """Those of the files that count: what is yet to be fetched, and what was fetched here."""
+        noted = self._read() if notes is None else notes
+        known = {(each.model, blob) for each in noted.values() for blob, _ in each.files.values()}
+        return [each for each in wanted.files if (wanted.model, each.blob) in known or not _there(wanted, each)]
+
+    def _make_room(self, notes: dict[str, _Entry], wanted: Listing, needed: Iterable[HubFile]) -> Lack | None:
+        assert self.limit is not None
+        contents = {(wanted.model, each.blob): each.size for each in needed}
+        kept = dict(notes)
+        kept.pop(_key(wanted.model, wanted.commit), None)
+        going: list[_Entry] = []
+        blocked: list[_Entry] = []
+        with contextlib.ExitStack() as locks:
+            for entry in sorted(kept.values(), key=lambda each: each.used):
+                if _total(kept.values(), contents) <= self.limit:
+                    break
+                if self._exclusively(entry.key, locks):
+                    going.append(kept.pop(entry.key))
+                else:
+                    blocked.append(entry)
+            if _total(kept.values(), contents) > self.limit:
+                names = tuple(f"{each.model.rsplit('/', 1)[-1]}@{each.commit[:12]}" for each in blocked)
+                sizes = sum(contents.values()), _total(blocked, {}), self.limit
+                label = f"{wanted.model.rsplit('/', 1)[-1]}@{wanted.commit[:12]}"
+                return Lack(label, *sizes, names, any(each.coming for each in blocked))
+            for entry in going:
+                cached.forget(entry.model, entry.commit, entry.contents)
+                del notes[entry.key]
+        return None
+
+    @contextlib.contextmanager
+    def _noted(self) -> Iterator[dict[str, _Entry]]:
+        """The notes, while nobody else changes them; they are written when the block ends without an error."""
+        try:
+            descriptor = self._opened("notes")
+        except OSError as problem:
+            raise DiskError(
+                f"--disk needs notes in {self._folder}, which cannot be written ({problem.strerror}): "
+                "set HF_HUB_CACHE to a folder of yours, or leave --disk out"
+            ) from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            before = self._read()
+            notes = {key: each for key, each in before.items() if self._tidy(each)}
+            yield notes
+            text = json.dumps([vars(each) for each in notes.values()], indent=1)
+            write_text(self._folder / "notes.json", text + "\n")
+        finally:
+            os.close(descriptor)
+
+    def _tidy(self, entry: _Entry) -> bool:
+        """Forgets what somebody else deleted, and what a killed process left half fetched; whether anything is left."""
+        with contextlib.ExitStack() as locks:
+            if self._exclusively(entry.key, locks):
+                if entry.coming:
+                    cached.forget_parts(entry.model, [blob for _, blob in entry.contents])
+                    entry.coming = False
+                entry.files = entry.there
+        return bool(entry.files)
+
+    def _read(self) -> dict[str, _Entry]:
+        path = self._folder / "notes.json"
+        try:
+            told: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+            found = [_Entry(**each) for each in told]
+        except FileNotFoundError:
+            return {}
+        except (ValueError, TypeError, OSError):
+            raise DiskError(
+                f"{path} cannot be read: delete it; what it says was fetched then counts as somebody else's, and stays"
+            ) from None
+        return {each.key: each for each in found}
+
+    def _exclusively(self, key: str, locks: contextlib.ExitStack) -> bool:
+        """Whether nobody uses a checkpoint; nobody can begin to while the locks are held."""
+        descriptor = self._opened(key)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        locks.callback(os.close, descriptor)
+        return True
+
+    def _opened(self, name: str) -> int:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return os.open(self._folder / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o666)
+
+
+def _there(wanted: Listing, file: HubFile) -> bool:
+    return cached.holds(wanted.model, wanted.commit, file.name, file.blob)
+
+
+def _key(model: str, commit: str) -> str:
+    return f"{model.replace('/', '--')}@{commit}"
+
+
+def _total(entries: Iterable[_Entry], contents: dict[tuple[str, str], int]) -> int:
+    """The bytes of all distinct contents."""
+    every = dict(contents)
+    for entry in entries:
+        every |= {(entry.model, blob): size for blob, size in entry.files.values()}
+    return sum(every.values())

@@ -1,0 +1,287 @@
+"""A shelf of checkpoints: lends out the weights of one while the next are fetched, within what the disk has to give.
+
+Owns: :class:`Shelf`. The one law: it changes when weights are there, and nothing else. What it does ahead is done
+again, with its errors, when it is asked for; without a limit it deletes nothing.
+
+The order in which checkpoints will be asked for is known where a lineage is; no engine and no science need know it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar, runtime_checkable
+
+from personascope.engines import Engine
+from personascope.errors import CheckpointError, DiskError
+from personascope.lineages import Checkpoint
+
+if TYPE_CHECKING:
+    from personascope.engines.hub import Listing
+    from personascope.engines.lending import Weights
+    from personascope.engines.room import Hold, Room
+
+WAIT: Final = 0.2
+"""Seconds between two looks whether there is room by now."""
+
+
+@runtime_checkable
+class Shelved(Protocol):
+    """An engine that asks for the folder of its weights."""
+
+    weights: Weights
+
+
+Opened = TypeVar("Opened", bound=Engine)
+
+
+class Shelf:
+    """Where engines get the folders of their weights, and how much weights from the Hub may take on the disk.
+
+    ``disk`` is a number of bytes; ``None`` is no limit. Under a limit room is made before anything is fetched: of what
+    was fetched under one before, and nobody uses, the least recently used is deleted. A checkpoint is used from when
+    its weights begin to load until its engine is closed.
+
+    Example:
+        >>> shelf = Shelf(disk=100 * 10**9)
+        >>> shelf.follow([Checkpoint("allenai/Olmo-3-1025-7B", "stage1-step0")], check=False)
+    """
+
+    def __init__(self, *, disk: int | None = None) -> None:
+        self.disk = disk
+        self._order: tuple[Checkpoint, ...] = ()
+        self._next: _Ahead | None = None
+        self._changing = threading.Lock()
+        self._beside = ExitStack()
+        weakref.finalize(self, self._beside.close)
+
+    def follow(self, order: Sequence[Checkpoint], *, beside: Sequence[Checkpoint] = (), check: bool = True) -> None:
+        """Says which checkpoints will be asked for, in which order, and which stay in use beside each of them.
+
+        Raises:
+            DiskError: if one of them, with those beside it, takes more than there may be.
+        """
+        with self._changing:
+            if self._next is not None:
+                self._next.cancel()
+            self._order, self._next = tuple(order), None
+        self._beside.close()
+        if check and self.disk is not None:
+            self._check(self._order, tuple(beside))
+
+    def serve(self, engine: Opened) -> Opened:
+        """The engine, which gets its weights here from now on."""
+        if isinstance(engine, Shelved):
+            engine.weights = self
+        return engine
+
+    @contextmanager
+    def __call__(self, checkpoint: Checkpoint) -> Iterator[Path]:
+        """The folder of a resolved checkpoint's weights, in use until the block ends; the next one is then on its way.
+
+        Raises:
+            CheckpointError: if they cannot be had.
+            DiskError: if there is no room for them.
+        """
+        place = self._place(checkpoint)
+        self._settle(place)
+        with self._lent(checkpoint) as folder:
+            self._begin(place)
+            yield folder
+
+    @contextmanager
+    def _lent(self, checkpoint: Checkpoint) -> Iterator[Path]:
+        from personascope.engines import loading
+
+        if checkpoint.path is not None:
+            yield checkpoint.path
+            return
+        room, wanted = self._room(), self._wanted(checkpoint)
+        with closing(self._reserved(wanted) if wanted else room.held(checkpoint.model, checkpoint.revision)):
+            folder = loading.weight_folder(checkpoint)
+            if wanted:
+                room.arrived(wanted)
+            yield folder
+
+    def _room(self) -> Room:
+        from personascope.engines.room import Room
+
+        return Room(self.disk)
+
+    def _wanted(self, checkpoint: Checkpoint) -> Listing | None:
+        """The files of the weights, where there is a limit and the Hub can be reached."""
+        return None if self.disk is None else _weights_of(checkpoint)
+
+    def _reserved(self, wanted: Listing) -> Hold:
+        """Room for weights that are needed now; for what is only fetched ahead, here or elsewhere, it waits."""
+        from personascope.engines.room import Lack
+
+        while isinstance(found := self._room().reserve(wanted), Lack):
+            if not found.coming or found.needed > found.limit:
+                raise found.error()
+            with self._changing:
+                if self._next is not None:
+                    self._next.cancel()
+            time.sleep(WAIT)
+        return found
+
+    def _place(self, checkpoint: Checkpoint) -> int | None:
+        """Where in the order a resolved checkpoint is; of several places the one that is expected."""
+        places = [place for place, each in enumerate(self._order) if _same(each, checkpoint)]
+        expected = None if self._next is None else self._next.place
+        return expected if expected in places else min(places, default=None)
+
+    def _settle(self, place: int | None) -> None:
+        """Before weights are lent: what is being fetched ahead is waited for if it is these, and ends if others are."""
+        with self._changing:
+            ahead = self._next
+            if ahead is None or place is None or place == ahead.place - 1:
+                return
+            if place != ahead.place or not ahead.started:
+                ahead.cancel()
+        if place == ahead.place and ahead.started:
+            ahead.fetched.wait()
+
+    def _begin(self, place: int | None) -> None:
+        """Begins with the checkpoint after the one that is now in use."""
+        if place is None or place + 1 >= len(self._order):
+            return
+        with self._changing:
+            if self._next is not None and self._next.place == place + 1 and not self._next.stop.is_set():
+                return
+            self._next = _Ahead(self, place + 1, self._order[place + 1])
+            self._next.start()
+
+    def _check(self, order: Sequence[Checkpoint], beside: Sequence[Checkpoint]) -> None:
+        from personascope.engines.room import said
+
+        every = [each for each in dict.fromkeys((*order, *beside)) if each.path is None]
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            listings = dict(zip(every, pool.map(_listing_at_the_door, every), strict=True))
+        room = self._room()
+        counted = {
+            each: {(found.model, file.blob): file.size for file in room.ours(found)}
+            for each, found in listings.items()
+            if found is not None
+        }
+        for found in filter(None, map(listings.get, beside)):
+            self._beside.callback(room.held(found.model, found.commit).close)  # not to be fetched twice
+        for each in order or beside:
+            together = [other for other in dict.fromkeys((each, *beside)) if other in counted]
+            size = sum({key: size for other in together for key, size in counted[other].items()}.values())
+            if size > (self.disk or 0):
+                labels = " and ".join(other.label for other in together)
+                raise DiskError(
+                    f"the weights of {labels} take {said(size)} on the disk at once, and --disk allows "
+                    f"{said(self.disk or 0)}: allow more"
+                )
+
+
+class _Ahead(threading.Thread):
+    """One checkpoint that is fetched, and read into memory, ahead of its use: silently, and while nobody objects."""
+
+    def __init__(self, shelf: Shelf, place: int, checkpoint: Checkpoint) -> None:
+        from personascope.engines import ahead
+
+        super().__init__(name=ahead.THREAD, daemon=True)
+        self.place = place
+        self.stop, self.fetched = threading.Event(), threading.Event()
+        self.started = False
+        """Whether it is being fetched: it has room."""
+        self._shelf, self._checkpoint = shelf, checkpoint
+        self._reserving = threading.Lock()
+
+    def cancel(self) -> None:
+        """Ends it soon; what it had fetched whole stays."""
+        with self._reserving:
+            self.stop.set()
+
+    def run(self) -> None:
+        from personascope.engines import ahead, loading
+
+        atexit.register(self._ended)
+        try:
+            with self._lent() as folder:
+                files = loading.weight_files(folder)
+            self.fetched.set()
+            if sum(path.stat().st_size for path in files) >= ahead.WORTH_IT:
+                ahead.read_ahead(files, stop=self.stop)
+        except Exception:
+            pass  # it comes up again, and is told, when the checkpoint is asked for
+        finally:
+            self.fetched.set()
+            atexit.unregister(self._ended)
+
+    def _ended(self) -> None:
+        """At the end of the program: what is half fetched is taken away, if that takes no time."""
+        self.stop.set()
+        self.join(timeout=1)
+
+    @contextmanager
+    def _lent(self) -> Iterator[Path]:
+        from personascope.engines import ahead, cached, hub, loading
+
+        if self._checkpoint.path is not None:
+            self.started = True
+            yield self._checkpoint.path
+            return
+        asked = self._checkpoint
+        listing = hub.list_files(asked.model, asked.revision)
+        if listing is None:  # what the cache has can still be read
+            yield cached.snapshot_of(asked.model, hub.noted_commit(asked.model, asked.revision) or "unknown")
+            return
+        weights, texts = loading.needed_among(listing.names)
+        wanted = listing.only(weights)
+        with self._room(wanted):
+            ahead.fetch_quietly(listing.model, listing.commit, sorted(texts | weights), stop=self.stop)
+            if self._shelf.disk is not None:
+                self._shelf._room().arrived(wanted)
+        yield cached.snapshot_of(listing.model, listing.commit)
+
+    def _room(self, wanted: Listing) -> AbstractContextManager[Hold]:
+        """Waits for room: what is in use now will be closed before these are asked for, or they will not be awaited."""
+        from personascope.engines.ahead import Stopped
+        from personascope.engines.room import Lack
+
+        room = self._shelf._room()
+        while True:
+            with self._reserving:
+                if self.stop.is_set():
+                    raise Stopped
+                found = room.held(wanted.model, wanted.commit) if room.limit is None else room.reserve(wanted)
+                self.started = not isinstance(found, Lack)
+            if not isinstance(found, Lack):
+                return closing(found)
+            if found.needed > found.limit:
+                raise found.error()
+            self.stop.wait(WAIT)
+
+
+def _same(asked: Checkpoint, resolved: Checkpoint) -> bool:
+    """Whether a checkpoint of an order is the one that was resolved. Asks nobody: who resolved it has noted it."""
+    if asked.path is not None or resolved.path is not None:
+        return asked.path == resolved.path
+    from personascope.engines.hub import noted_commit
+
+    return asked.model == resolved.model and noted_commit(asked.model, asked.revision) == resolved.revision
+
+
+def _weights_of(checkpoint: Checkpoint) -> Listing | None:
+    from personascope.engines import hub, loading
+
+    listing = hub.list_files(checkpoint.model, checkpoint.revision)
+    return None if listing is None else listing.only(loading.needed_among(listing.names)[0])
+
+
+def _listing_at_the_door(checkpoint: Checkpoint) -> Listing | None:
+    """The files of the weights; ``None`` where the Hub has no such checkpoint, which is told where it is opened."""
+    try:
+        return _weights_of(checkpoint)
+    except CheckpointError:
+        return None
