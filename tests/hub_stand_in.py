@@ -7,6 +7,7 @@ for header where a client looks: a large file is known by the sha256 of its cont
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.server
 import json
@@ -118,9 +119,10 @@ class Hub(http.server.BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if body:
-            self.wfile.write(content[: len(content) // 2])
-            halfway()
-            self.wfile.write(content[len(content) // 2 :])
+            with contextlib.suppress(ConnectionError):  # who asked may be killed meanwhile
+                self.wfile.write(content[: len(content) // 2])
+                halfway()
+                self.wfile.write(content[len(content) // 2 :])
 
     def log_message(self, *_: object) -> None:
         """Quiet."""

@@ -134,14 +134,17 @@ class Room:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         return Hold(descriptor)
 
-    def reserve(self, wanted: Listing) -> Hold | Lack:
+    def reserve(self, wanted: Listing, *, beside: Iterable[Listing] = ()) -> Hold | Lack:
         """Room for the weights of a checkpoint, made where that takes deleting what nobody uses: the oldest first.
 
-        From then on they are noted and held. Close the hold when they are not used any more.
+        From then on they are noted and held. Close the hold when they are not used any more. Room for what comes
+        ``beside`` them stays, or is made too.
         """
         with self._noted() as notes:
             needed = self.ours(wanted, notes)
-            lack = self._make_room(notes, wanted, needed)
+            contents = {(each.model, file.blob): file.size for each in beside for file in self.ours(each, notes)}
+            contents |= {(wanted.model, each.blob): each.size for each in needed}
+            lack = self._make_room(notes, wanted, contents)
             if lack is not None:
                 return lack
             key = _key(wanted.model, wanted.commit)
@@ -166,9 +169,10 @@ class Room:
         known = {(each.model, blob) for each in noted.values() for blob, _ in each.files.values()}
         return [each for each in wanted.files if (wanted.model, each.blob) in known or not _there(wanted, each)]
 
-    def _make_room(self, notes: dict[str, _Entry], wanted: Listing, needed: Iterable[HubFile]) -> Lack | None:
+    def _make_room(
+        self, notes: dict[str, _Entry], wanted: Listing, contents: dict[tuple[str, str], int]
+    ) -> Lack | None:
         assert self.limit is not None
-        contents = {(wanted.model, each.blob): each.size for each in needed}
         kept = dict(notes)
         kept.pop(_key(wanted.model, wanted.commit), None)
         going: list[_Entry] = []

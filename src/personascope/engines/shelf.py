@@ -58,6 +58,7 @@ class Shelf:
         self._order: tuple[Checkpoint, ...] = ()
         self._next: _Ahead | None = None
         self._changing = threading.Lock()
+        self.beside: tuple[Listing, ...] = ()
         self._beside = ExitStack()
         weakref.finalize(self, self._beside.close)
 
@@ -72,6 +73,7 @@ class Shelf:
                 self._next.cancel()
             self._order, self._next = tuple(order), None
         self._beside.close()
+        self.beside = ()
         if check and self.disk is not None:
             self._check(self._order, tuple(beside))
 
@@ -170,8 +172,9 @@ class Shelf:
             for each, found in listings.items()
             if found is not None
         }
-        for found in filter(None, map(listings.get, beside)):
-            self._beside.callback(room.held(found.model, found.commit).close)  # not to be fetched twice
+        self.beside = tuple(filter(None, map(listings.get, beside)))
+        for found in self.beside:  # what stays in use is not to be fetched twice
+            self._beside.callback(room.held(found.model, found.commit).close)
         for each in order or beside:
             together = [other for other in dict.fromkeys((each, *beside)) if other in counted]
             size = sum({key: size for other in together for key, size in counted[other].items()}.values())
@@ -254,7 +257,10 @@ class _Ahead(threading.Thread):
             with self._reserving:
                 if self.stop.is_set():
                     raise Stopped
-                found = room.held(wanted.model, wanted.commit) if room.limit is None else room.reserve(wanted)
+                if room.limit is None:
+                    found: Hold | Lack = room.held(wanted.model, wanted.commit)
+                else:
+                    found = room.reserve(wanted, beside=self._shelf.beside)
                 self.started = not isinstance(found, Lack)
             if not isinstance(found, Lack):
                 return closing(found)
