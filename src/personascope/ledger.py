@@ -69,7 +69,7 @@ class Ledger:
         self._heard: dict[tuple[str, str], tuple[int, int]] = {}  # input tokens told, and estimated for the same calls
         self._held: dict[int, _Held] = {}
         self._tickets = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def price_of(self, endpoint: str, model: str) -> Price | None:
         """The price that a model's calls are counted at.
@@ -142,7 +142,8 @@ class Ledger:
     @property
     def held(self) -> float:
         """What the tries under way are expected to take, in the unit of the budget."""
-        return sum(self._cost(each.account, each.usage) for each in self._held.values())
+        with self._lock:
+            return sum(self._cost(each.account, each.usage) for each in self._held.values())
 
     def __str__(self) -> str:
         return "; ".join(map(_told, self.accounts)) or "nothing was asked"
@@ -152,11 +153,12 @@ class Ledger:
 
         Tries that are still under way, because a run was interrupted, count as was expected.
         """
-        for ticket in list(self._held):
-            self.settle(ticket, None)
-        accounts = [
-            {**asdict(each), "dollars": each.dollars if each.price is not None else None} for each in self.accounts
-        ]
+        with self._lock:
+            for ticket in list(self._held):
+                self.settle(ticket, None)
+            accounts = [
+                {**asdict(each), "dollars": each.dollars if each.price is not None else None} for each in self.accounts
+            ]
         entry = {
             "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "budget": str(self.budget) if self.budget is not None else None,

@@ -7,6 +7,7 @@ was said since the last; a judge that computes on this machine would be in the e
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Final, TypeVar, overload
 
-from personascope.judges import Judge
+from personascope.judges import Judge, scored
 from personascope.records import UNASKED, Case, Verdict
 
 Item = TypeVar("Item")
@@ -28,37 +29,42 @@ FEWEST, MOST, SOON = 32, 512, 2.0
 
 
 class Verdicts(Sequence[Verdict]):
-    """One verdict per case, in order. Looking at one waits until the judge has given it, or raises what it raised."""
+    """One verdict per case, in order. Looking at one waits until the judge has given it, or raises what it raised.
 
-    def __init__(self, cases: Sequence[Case]) -> None:
-        self.cases: Sequence[Case] = cases
-        """What is still to be judged: nothing, once it was."""
-        self.given: Future[list[Verdict]] = Future()
-        self._count = len(cases)
+    A slice is of the same kind, and waits for nobody.
+    """
+
+    def __init__(self, given: Future[list[Verdict]], places: range) -> None:
+        self._given = given
+        self._places = places
 
     @overload
     def __getitem__(self, place: int) -> Verdict: ...
     @overload
-    def __getitem__(self, place: slice) -> list[Verdict]: ...
-    def __getitem__(self, place: int | slice) -> Verdict | list[Verdict]:
-        return self.given.result()[place]
+    def __getitem__(self, place: slice) -> Verdicts: ...
+    def __getitem__(self, place: int | slice) -> Verdict | Verdicts:
+        if isinstance(place, slice):
+            return Verdicts(self._given, self._places[place])
+        return self._given.result()[self._places[place]]
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._places)
 
 
 class Listener:
     """Puts cases to a judge, or to none, as they come up; use it in a ``with`` block.
 
-    Where the block is left by an error or an interruption, nothing more is asked. The batch under way then ends by
-    itself, and what a judge remembers of it is remembered.
+    The end of the block waits until all is judged, and raises what the judge raised. Where an error ends it, nothing
+    more is asked, and what is under way is waited for: it was paid for. Nothing is where an interruption does. In a
+    program that goes on, a notebook say, the batch under way then ends by itself, and what a judge remembers of it is
+    remembered.
     """
 
     def __init__(self, judge: Judge | None) -> None:
         self.judge = judge
         self._part = FEWEST
         self._pace = float("inf")
-        self._pending: list[Verdicts] = []
+        self._pending: list[tuple[Sequence[Case], Future[list[Verdict]]]] = []
         self._changed = threading.Condition()
         self._worker: threading.Thread | None = None
         self._left = False
@@ -70,13 +76,15 @@ class Listener:
     def __exit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._changed:
-            self._left = True
-            if problem is not None:
-                for each in self._pending:
-                    each.given.cancel()
-                self._pending.clear()
-            self._changed.notify()
+        try:
+            self._leave(drop=problem is not None)
+            if self._worker is not None and isinstance(problem, Exception | None):
+                self._worker.join()
+        except BaseException:  # an interruption while waiting
+            self._leave(drop=True)
+            raise
+        if problem is None:
+            self._check()
 
     def hear(self, cases: Sequence[Case]) -> Sequence[Verdict]:
         """One verdict per case, in order. From a judge that waits they are still to come: see :class:`Verdicts`.
@@ -87,30 +95,33 @@ class Listener:
         if self.judge is None:
             return [UNASKED] * len(cases)
         if not self.judge.waits:
-            return self.judge.score(cases)
-        verdicts = Verdicts(cases)
+            return scored(self.judge, cases)
+        given: Future[list[Verdict]] = Future()
         with self._changed:
-            if self._problem is not None:
-                raise self._problem
-            self._pending.append(verdicts)
+            self._check()
+            self._pending.append((cases, given))
             if self._worker is None:
                 # A daemon: a program that is interrupted ends, whatever calls are under way.
                 self._worker = threading.Thread(target=self._work, name="personascope-judging", daemon=True)
                 self._worker.start()
             self._changed.notify()
-        return verdicts
+        return Verdicts(given, range(len(cases)))
 
     def parts(self, items: Sequence[Item]) -> Iterator[Sequence[Item]]:
         """What an engine is asked, in parts between which the judge hears; all at once where it does not wait.
 
         Small parts let the judge begin early, large ones suit an engine, and how much is the machine's secret. So a
         part is twice the last one while that took less than two seconds, or made each answer a quarter cheaper.
+
+        Raises:
+            JudgeError: what the judge raised meanwhile: an engine is not asked, nor its weights loaded, in vain.
         """
         if self.judge is None or not self.judge.waits:
             yield items
             return
         place = 0
         while place < len(items):
+            self._check()
             part = items[place : place + self._part]
             began = time.monotonic()
             yield part
@@ -119,29 +130,42 @@ class Listener:
             if seconds < SOON or self._pace < 0.75 * pace:
                 self._part = min(2 * self._part, MOST)
 
+    def _check(self) -> None:
+        """Raises what the judge raised."""
+        if self._problem is not None:
+            raise self._problem
+
+    def _leave(self, *, drop: bool) -> None:
+        """Lets the thread end when nothing is pending: with ``drop`` that is at once."""
+        with self._changed:
+            self._left = True
+            if drop:
+                for _, given in self._pending:
+                    given.cancel()
+                self._pending.clear()
+            self._changed.notify()
+
     def _work(self) -> None:
-        """Judges what is pending until the block is left and nothing is."""
+        """Judges what is pending until the block is left and nothing is, or the judge fails: then so does all of it."""
         assert self.judge is not None
         while some := self._next():
             try:
-                given = iter(self.judge.score([case for each in some for case in each.cases]))
-                for each in some:
-                    each.given.set_result([next(given) for _ in each.cases])
-                    each.cases = ()
+                verdicts = iter(scored(self.judge, [case for cases, _ in some for case in cases]))
             except BaseException as problem:
                 with self._changed:
-                    self._problem, pending = problem, [*some, *self._pending]
-                for each in pending:
-                    if not each.given.done():
-                        each.given.set_exception(problem)
+                    self._problem, some, self._pending = problem, [*some, *self._pending], []
+                for _, given in some:
+                    given.set_exception(problem)
                 return
+            for cases, given in some:
+                given.set_result(list(itertools.islice(verdicts, len(cases))))
 
-    def _next(self) -> list[Verdicts]:
+    def _next(self) -> list[tuple[Sequence[Case], Future[list[Verdict]]]]:
         """What the judge is given next: all that is pending, within bounds; nothing at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._pending or self._left)
             count = size = 0
-            while count < len(self._pending) and (not count or size + len(self._pending[count]) <= AT_ONCE):
-                size, count = size + len(self._pending[count]), count + 1
+            while count < len(self._pending) and (not count or size + len(self._pending[count][0]) <= AT_ONCE):
+                size, count = size + len(self._pending[count][0]), count + 1
             some, self._pending = self._pending[:count], self._pending[count:]
             return some

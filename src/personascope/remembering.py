@@ -18,7 +18,7 @@ from jaxtyping import Float
 from personascope.engines import Engine
 from personascope.errors import StoreError
 from personascope.identity import canonical, key_of
-from personascope.judges import Judge
+from personascope.judges import Judge, scored
 from personascope.lineages import Checkpoint
 from personascope.records import Case, Probe, Readings, Request, Response, Verdict
 from personascope.store import Store, chunked
@@ -184,7 +184,7 @@ class RememberingJudge:
         missing = [case for case in distinct if keys[case] not in known]
         self._notice("verdict", len(cases) - len(missing), False)
         for some in chunked(missing, self._chunk):
-            fresh = self.judge.score(some)
+            fresh = scored(self.judge, some)
             given = [(case, verdict) for case, verdict in zip(some, fresh, strict=True) if verdict.outcome != "unasked"]
             stands = self.store.record(
                 "verdict",

@@ -1,8 +1,8 @@
 """Prompts in, answers out: the arrow every other step is made of.
 
-Owns: :func:`respond`, :class:`Arm`, :func:`answer` and its :class:`Answers`. The one law: no steering is the same call
-without an edit, and everything that is asked together goes to an engine as one batch; only where a judge waits for
-another machine does an engine get it in parts, so that what was said is judged while it goes on.
+Owns: :func:`respond`, :class:`Arm`, :func:`answer`, and :func:`speak` with its :class:`Answers`. The one law: no
+steering is the same call without an edit, and everything that is asked together goes to an engine as one batch; only
+where a judge waits for another machine does an engine get it in parts, so that what was said is judged meanwhile.
 """
 
 from __future__ import annotations
@@ -52,16 +52,18 @@ class Arm:
     edits: tuple[Edit, ...] = ()
 
 
-def answer(arms: Mapping[Name, Arm], *, judge: Judge | Listener | None, read: bool = False) -> Answers[Name]:
+def answer(arms: Mapping[Name, Arm], *, judge: Judge | None, read: bool = False) -> dict[Name, list[Answer]]:
     """The answers of every arm, each with its trait and coherence verdicts.
 
     Without a judge the verdicts are ``"unasked"``. The judge sees rubric, question and answer, never the instruction
-    (tracing study §1.4). ``read`` says that the answers will be read next. Given a :class:`Listener`, this does not
-    wait for verdicts: looking up an arm does.
+    (tracing study §1.4). ``read`` says that the answers will be read next.
     """
-    if not isinstance(judge, Listener):
-        with Listener(judge) as listener:
-            return answer(arms, judge=listener, read=read).waited()
+    with Listener(judge) as listener:
+        return dict(speak(arms, listener=listener, read=read))
+
+
+def speak(arms: Mapping[Name, Arm], *, listener: Listener, read: bool = False) -> Answers[Name]:
+    """As :func:`answer`, and waits for no verdict: looking up an arm does."""
     said: dict[Name, list[_Said]] = {name: [] for name in arms}
     for engine in {id(arm.engine): arm.engine for arm in arms.values()}.values():
         asked = [
@@ -70,36 +72,34 @@ def answer(arms: Mapping[Name, Arm], *, judge: Judge | Listener | None, read: bo
             if arm.engine is engine
             for place, request in enumerate(_requests(engine, arm.prompts, arm.sampling, arm.edits))
         ]
-        for part in judge.parts(asked):
+        for part in listener.parts(asked):
             responses = engine.generate([request for _, _, request in part], read=read)
             rows = [
                 (name, arms[name].prompts[place].question, response)
                 for (name, place, _), response in zip(part, responses, strict=True)
             ]
-            verdicts = judge.hear(
+            verdicts = listener.hear(
                 [
                     Case(rubric, question, response.words)
                     for name, question, response in rows
                     for rubric in (arms[name].trait.rubric, arms[name].trait.coherence)
                 ]
             )
-            for row, (name, question, response) in enumerate(rows):
-                said[name].append(_Said(question, response, verdicts, 2 * row))
+            for place, (name, question, response) in enumerate(rows):
+                said[name].append(_Said(question, response, verdicts[2 * place : 2 * place + 2]))
     return Answers(said)
 
 
 @dataclass(frozen=True, eq=False)
 class _Said:
-    """A response to a question, and where the trait's verdict on it stands among others; coherence's is the next."""
+    """A response to a question, and the two verdicts on it, on the trait and on coherence, be they there yet or not."""
 
     question: str
     response: Response
     verdicts: Sequence[Verdict]
-    place: int
 
     def judged(self) -> Answer:
-        trait, coherence = self.verdicts[self.place], self.verdicts[self.place + 1]
-        return Answer(self.question, self.response.request.draw, self.response, trait, coherence)
+        return Answer(self.question, self.response.request.draw, self.response, *self.verdicts)
 
 
 class Answers(Mapping[Name, list[Answer]]):
@@ -127,12 +127,6 @@ class Answers(Mapping[Name, list[Answer]]):
     def only(self, names: Iterable[Name]) -> Answers[Name]:
         """Those of some arms: the others need not be kept."""
         return Answers({name: self._said[name] for name in names})
-
-    def waited(self) -> Answers[Name]:
-        """The same answers, once all verdicts are there."""
-        for name in self:
-            self[name]
-        return self
 
 
 def _requests(

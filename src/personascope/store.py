@@ -73,7 +73,8 @@ class Store:
 
     def close(self) -> None:
         """Closes the file. Everything recorded is already on disk."""
-        self._database.close()
+        with self._one_at_a_time:
+            self._database.close()
 
     def lookup(self, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
         """The values recorded under those of the keys that have one."""
@@ -104,8 +105,8 @@ class Store:
         with self._explained("write"):
             if not self.writable:
                 raise sqlite3.OperationalError("attempt to write a readonly database")
-            self._database.execute("BEGIN IMMEDIATE")
             try:
+                self._database.execute("BEGIN IMMEDIATE")
                 written = self._database.executemany("INSERT OR IGNORE INTO records VALUES (?, ?, ?, ?)", rows).rowcount
                 self._database.execute("COMMIT")
             except BaseException:

@@ -36,7 +36,7 @@ from personascope.outcomes import QuestionEffect as QuestionEffect
 from personascope.outcomes import Subject as Subject
 from personascope.outcomes import Target
 from personascope.records import Answer, Response
-from personascope.respond import Arm, answer
+from personascope.respond import Arm, speak
 from personascope.vectors import NoVector, PersonaVector, Steering
 
 _Before = Mapping[tuple[Subject, Target | str, str], list[Answer]]
@@ -83,7 +83,7 @@ def trace(
                 for subject, (each, engine) in itertools.product(subjects, steered.items()):
                     for name, arm in baseline_arms(engine, subject.evaluate, method).items():
                         first[subject, each, name] = arm
-                answers = answer(first, judge=listener, read=True)
+                answers = speak(first, listener=listener, read=True)
                 made: dict[Subject, Extraction | NoVector] = {}
                 for subject in subjects:
                     positive, negative = (answers[subject, "extraction", pole] for pole in POLES)
@@ -96,7 +96,7 @@ def trace(
                 arms = [each for each in here if isinstance(each, Effect)]
                 second = {each: replace(first[each.subject, each.target, "plain"], edits=each.edits) for each in arms}
                 baselines = answers.only(name for name in first if name[1] != "extraction")
-                found.append((here, baselines, answer(second, judge=listener)))
+                found.append((here, baselines, speak(second, listener=listener)))
             except CheckpointError as problem:
                 found.append((_no_checkpoint(subjects, milestone, targets, problem), {}, {}))
         return [_answered(outcome, before, after) for here, before, after in found for outcome in here]

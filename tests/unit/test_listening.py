@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import replace
 
@@ -14,11 +15,12 @@ from personascope.engines.opening import Opener
 from personascope.engines.scripted import ScriptedEngine, scripted_lineage
 from personascope.errors import JudgeError
 from personascope.extract import Method
+from personascope.judges import Judge
 from personascope.judges.scripted import ScriptedJudge
 from personascope.listening import AT_ONCE, FEWEST, MOST, Listener
-from personascope.outcomes import Effect, Subject
+from personascope.outcomes import Absence, Effect, Subject
 from personascope.records import UNASKED, Case, Request, Response, Sampling, Verdict
-from personascope.remembering import RememberingEngine, RememberingJudge
+from personascope.remembering import RecordedJudge, RememberingEngine, RememberingJudge
 from personascope.respond import Arm, answer
 from personascope.store import Store
 from personascope.trace import trace
@@ -151,7 +153,7 @@ def test_what_came_meanwhile_is_one_batch_and_no_two_batches_are_under_way_at_on
         assert judge.entered.wait(LONG)
         rest = [listener.hear(cases_of(4)) for _ in range(5)]
         judge.allowed.set()
-        assert [len(each[:]) for each in (first, *rest)] == [3, 4, 4, 4, 4, 4]
+        assert [len(list(each)) for each in (first, *rest)] == [3, 4, 4, 4, 4, 4]
     assert judge.batches == [3, 20], "five parts that waited together were not judged together"
     assert judge.most_inside == 1
 
@@ -163,49 +165,160 @@ def test_a_batch_stays_within_its_bound_and_a_part_is_never_cut():
         assert judge.entered.wait(LONG)
         parts = [listener.hear(cases_of(size)) for size in (AT_ONCE - 10, 20, AT_ONCE + 5)]
         judge.allowed.set()
-        assert [len(each[:]) for each in parts] == [AT_ONCE - 10, 20, AT_ONCE + 5]
+        assert [len(list(each)) for each in parts] == [AT_ONCE - 10, 20, AT_ONCE + 5]
     assert judge.batches == [1, AT_ONCE - 10, 20, AT_ONCE + 5]
 
 
-def test_verdicts_stand_in_the_order_of_their_cases():
+def test_verdicts_stand_in_the_order_of_their_cases_and_a_slice_waits_for_nobody():
+    class Late(Slow):
+        def score(self, cases: Sequence[Case]) -> list[Verdict]:
+            assert self.allowed.wait(LONG), "a slice waited for its verdicts"
+            return ScriptedJudge.score(self, cases)
+
     cases = [Case(TRAITS[0].rubric, QUESTION, " ".join(["grim"] * many + ["the"] * (9 - many))) for many in range(10)]
-    with Listener(ScriptedJudge(TRAITS, waits=True)) as listener:
+    judge, expected = Late(), ScriptedJudge(TRAITS).score(cases)
+    with Listener(judge) as listener:
         verdicts = listener.hear(cases)
-        assert len(verdicts) == 10
-        assert list(verdicts) == ScriptedJudge(TRAITS).score(cases)
-        assert verdicts[-1] == verdicts[9]
-        assert verdicts[2:4] == [verdicts[2], verdicts[3]]
+        middle = verdicts[2:6][1:3]
+        assert (len(verdicts), len(middle)) == (10, 2)
+        judge.allowed.set()
+        assert list(verdicts) == expected
+        assert verdicts[-1] == expected[9]
+        assert list(middle) == expected[3:5]
 
 
-def test_what_a_judge_raises_is_raised_where_its_verdicts_are_looked_up_and_at_the_next_hearing():
-    unknown = Case(replace(TRAITS[0].rubric, text="another {question} {answer}"), QUESTION, "grim")
-    with Listener(ScriptedJudge(TRAITS, waits=True)) as listener:
-        verdicts = listener.hear([unknown])
-        with pytest.raises(JudgeError, match="a rubric it does not know"):
-            verdicts[0]
-        with pytest.raises(JudgeError, match="a rubric it does not know"):
-            listener.hear(cases_of(1))
+class Failing(Slow):
+    """Waits as long, and then it fails."""
+
+    def score(self, cases: Sequence[Case]) -> list[Verdict]:
+        super().score(cases)
+        raise JudgeError("the key was revoked")
+
+
+def fails(use: Callable[[], object]) -> None:
+    with pytest.raises(JudgeError, match="the key was revoked"):
+        use()
 
 
 def test_a_judge_that_fails_takes_down_what_waits_for_it_and_nothing_hangs():
-    class Failing(Slow):
-        def score(self, cases: Sequence[Case]) -> list[Verdict]:
-            super().score(cases)
-            raise JudgeError("the key was revoked")
-
     judge = Failing()
-    with Listener(judge) as listener:
-        first = listener.hear(cases_of(1))
-        assert judge.entered.wait(LONG)
-        second = listener.hear(cases_of(1))
-        judge.allowed.set()
-        for each in (first, second):
-            with pytest.raises(JudgeError, match="revoked"):
-                each[0]
+
+    def listened() -> None:
+        with Listener(judge) as listener:
+            first = listener.hear(cases_of(1))
+            assert judge.entered.wait(LONG)
+            second = listener.hear(cases_of(1))
+            judge.allowed.set()
+            for each in (first, second):
+                fails(lambda each=each: each[0])
+
+    fails(listened)
     assert judge.batches == [1], "a judge that had failed was asked again"
 
 
-def test_after_an_interruption_nothing_more_is_asked():
+def test_what_a_judge_raises_is_raised_before_an_engine_or_the_judge_is_asked_again():
+    judge = Failing()
+    judge.allowed.set()
+
+    def listened() -> None:
+        with Listener(judge) as listener:
+            verdicts = listener.hear(cases_of(1))
+            fails(lambda: verdicts[0])
+            fails(lambda: next(listener.parts(range(10))))
+            fails(lambda: listener.hear(cases_of(1)))
+
+    fails(listened)
+
+
+def test_what_a_judge_raises_is_raised_though_nobody_looks_at_its_verdicts():
+    judge = Failing()
+
+    def listened() -> None:
+        with Listener(judge) as listener:
+            listener.hear(cases_of(1))
+            judge.allowed.set()
+
+    fails(listened)
+
+
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize("remembering", [False, True])
+def test_a_judge_that_gives_too_few_verdicts_is_told_so(tmp_path, waits, remembering):
+    class Short(ScriptedJudge):
+        def score(self, cases: Sequence[Case]) -> list[Verdict]:
+            return super().score(cases)[1:]
+
+    judge = Short(TRAITS, waits=waits)
+    asked = RememberingJudge(judge, Store(tmp_path)) if remembering else judge
+    lineage, open_one = scripted_lineage(TRAITS, (1.0,))
+    arm = Arm(open_one(lineage.milestones[0].checkpoint), TRAITS[0], (Prompt(QUESTION),), Sampling(max_tokens=4))
+    with pytest.raises(JudgeError, match="scripted gave 5 verdicts on 6 cases: its score must give one for each"):
+        answer({"plain": arm}, judge=asked)
+
+
+class Unhurried(ScriptedJudge):
+    """A judge that takes its time."""
+
+    def score(self, cases: Sequence[Case]) -> list[Verdict]:
+        time.sleep(0.02)
+        return super().score(cases)
+
+
+def test_the_end_of_the_block_waits_until_all_is_judged():
+    judge = Unhurried(TRAITS, waits=True)
+    with Listener(judge) as listener:
+        for _ in range(3):
+            listener.hear(cases_of(AT_ONCE))
+    assert judge.asked == 3 * AT_ONCE, "the block was left with cases nobody had judged"
+    assert not threads(), "a thread outlives the block it was for"
+
+
+def test_a_trace_that_ends_without_a_vector_leaves_no_verdict_for_later(tmp_path):
+    """Nobody looks at the verdicts on plain answers where no vector came of the others; yet they are records."""
+
+    def run(judge: Judge):
+        lineage, open_one = scripted_lineage(TRAITS, (1.0, 0.0))
+        return trace(
+            lineage,
+            [Subject.of(trait, Steering(3, 1.0, "vector")) for trait in TRAITS],
+            open_engine=Opener(open_one, wrap=lambda engine: RememberingEngine(engine, store)),
+            judge=RememberingJudge(judge, store),
+            method=replace(METHOD, prompted=False),
+        )
+
+    store = Store(tmp_path)
+    outcomes = run(Unhurried(TRAITS, waits=True))
+    last = [each for each in outcomes if each.milestone is outcomes[-1].milestone]
+    assert [type(each) for each in last] == [Absence, Absence], "the last milestone was to give no vector"
+    assert said(run(RecordedJudge(ScriptedJudge(TRAITS), store))) == said(outcomes)
+
+
+def threads() -> list[threading.Thread]:
+    return [each for each in threading.enumerate() if each.name == "personascope-judging"]
+
+
+def test_after_an_error_nothing_more_is_asked_and_what_is_under_way_is_waited_for():
+    judge = Slow()
+    heard: list[Sequence[Verdict]] = []
+
+    def failed() -> None:
+        with Listener(judge) as listener:
+            heard.append(listener.hear(cases_of(2)))
+            assert judge.entered.wait(LONG)
+            heard.append(listener.hear(cases_of(50)))
+            threading.Timer(0.02, judge.allowed.set).start()
+            raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="full"):
+        failed()
+    assert not threads(), "the batch under way was not waited for"
+    assert len(list(heard[0])) == 2
+    with pytest.raises(CancelledError):
+        heard[1][0]
+    assert judge.batches == [2], "cases were asked after the error"
+
+
+def test_after_an_interruption_nothing_more_is_asked_and_nothing_waited_for():
     judge = Slow()
     heard: list[Sequence[Verdict]] = []
 
@@ -219,20 +332,12 @@ def test_after_an_interruption_nothing_more_is_asked():
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     judge.allowed.set()
-    assert len(heard[0][:]) == 2, "the batch under way was lost"
+    assert len(list(heard[0])) == 2, "the batch under way was lost"
     with pytest.raises(CancelledError):
         heard[1][0]
+    for each in threads():
+        each.join(LONG)
     assert judge.batches == [2], "cases were asked after the interruption"
-
-
-def test_the_thread_ends_with_the_block():
-    with Listener(ScriptedJudge(TRAITS, waits=True)) as listener:
-        verdicts = listener.hear(cases_of(3))
-    assert len(verdicts[:]) == 3, "what was given before the block ended is still judged"
-    for thread in threading.enumerate():
-        if thread.name == "personascope-judging":
-            thread.join(LONG)
-            assert not thread.is_alive(), "a thread outlives the block it was for"
 
 
 def test_nobody_leaves_everything_unasked_and_a_judge_here_is_asked_in_this_thread():

@@ -1,7 +1,7 @@
 """Judges: what scores.
 
-Owns: the :class:`Judge` protocol. The one law: a batch of cases in, as many verdicts out, in the same order,
-and a case that cannot be scored is a verdict that says why.
+Owns: the :class:`Judge` protocol, and :func:`scored`, which holds a judge to it. The one law: a batch of cases in, as
+many verdicts out, in the same order, and a case that cannot be scored is a verdict that says why.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
+from personascope.errors import JudgeError
 from personascope.records import Case, Verdict
 
 
@@ -33,3 +34,17 @@ class Judge(Protocol):
     def reread(self, case: Case, verdict: Verdict) -> Verdict:
         """The same words under this judge's present reading rule: asks nobody, costs nothing."""
         ...
+
+
+def scored(judge: Judge, cases: Sequence[Case]) -> list[Verdict]:
+    """What a judge scores cases with: one verdict per case.
+
+    Raises:
+        JudgeError: if the judge gives more or fewer, beside what it raises itself.
+    """
+    verdicts = judge.score(cases)
+    if len(verdicts) != len(cases):
+        raise JudgeError(
+            f"judge {judge.name} gave {len(verdicts)} verdicts on {len(cases)} cases: its score must give one for each"
+        )
+    return verdicts
