@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import json
+import weakref
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -79,6 +80,12 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def opened(checkpoint: Checkpoint, **settings: Any) -> VLLMEngine:
     """An engine with little room, so that several fit the memory of a small machine."""
     return VLLMEngine(checkpoint, settings={**ROOM, **settings})
+
+
+def model_of(engine: VLLMEngine) -> torch.nn.Module:
+    """What vLLM runs."""
+    core = engine._weights().llm_engine.engine_core.engine_core
+    return core.model_executor.driver_worker.worker.model_runner.model
 
 
 def greedily(requests: Sequence[Request]) -> list[Request]:
@@ -359,6 +366,20 @@ def test_settings_that_hooks_were_not_proved_under_are_refused(settings: dict[st
         opened(Checkpoint.at(toy("Llama")), **settings)
 
 
+@pytest.mark.parametrize("settings", [{"quantization": "fp8"}, {"load_format": "dummy"}, {"dtype": "bfloat16"}])
+def test_settings_that_could_change_an_answer_are_refused_for_no_key_tells_of_them(
+    settings: dict[str, Any], toy: Any
+) -> None:
+    with pytest.raises(EngineError, match=f"{next(iter(settings))}=.*could change what is said.*Known: block_size"):
+        opened(Checkpoint.at(toy("Llama")), **settings)
+
+
+def test_sampled_answers_to_prompts_in_pieces_are_refused(toy: Any) -> None:
+    pieces = opened(Checkpoint.at(toy("Llama")), enable_chunked_prefill=True)
+    with pytest.raises(EngineError, match="loses count of its random numbers"):
+        pieces.generate([Request("who?", sampled())])
+
+
 def broken_weights(tmp_path: Path) -> VLLMEngine:
     """An engine whose weights cannot load: what it answers, it answers before loading them."""
     folder = toy_models.build(tmp_path / "broken", "Llama", max_position_embeddings=64, **SIZES)
@@ -411,17 +432,36 @@ def test_opening_by_name_gives_this_engine(toy: Any) -> None:
         open_engine(toy("Llama"), engine="vllm", device_map="auto")
 
 
-def test_an_edit_beyond_the_dtype_is_an_error_and_the_next_call_is_sound(llama: VLLMEngine) -> None:
-    plain = Request("how much?", greedy(5))
-    before = said(llama.generate([plain])[0])
-    beyond = Edit(np.full(llama.hidden_size, 3e38), llama.last_layer, "all")
-    for way in (sampled(), greedy()):
-        with pytest.raises(EngineError, match="lower the strength"):
-            llama.generate([Request("too much", way, edits=(beyond, beyond))])
-    assert said(llama.generate([plain])[0]) == before
-    response = llama.generate([plain])[0]
-    with pytest.raises(EngineError, match="overflows in float32"):
-        llama.read([edited(response, beyond, beyond)])
+@pytest.mark.parametrize("way", ["sampled", "greedy", "likelihoods", "project", "read"])
+def test_an_edit_beyond_the_dtype_is_an_error_and_whatever_is_asked_next_is_sound(
+    way: str, toy: Any, reference: Engine
+) -> None:
+    """What is no number stays in the cache, and a text that is given its place next would become none either."""
+    engine = opened(Checkpoint.at(toy("Llama")), block_size=32, num_gpu_blocks_override=26, max_model_len=400)
+    requests = [Request(LONG[: 10 + 12 * row], greedy(12)) for row in range(12)]
+    expected = reference.generate(requests)
+    beyond = Edit(np.full(engine.hidden_size, 3e38), 1, "all")
+    asked = {
+        "sampled": lambda: engine.generate([Request("too much", sampled(), edits=(beyond, beyond))]),
+        "greedy": lambda: engine.generate([Request("too much", greedy(), edits=(beyond, beyond))]),
+        "likelihoods": lambda: engine.likelihoods([edited(each, beyond, beyond) for each in expected]),
+        "project": lambda: engine.project([edited(each, beyond, beyond) for each in expected], ()),
+        "read": lambda: engine.read([edited(each, beyond, beyond) for each in expected]),
+    }
+    with pytest.raises(EngineError, match=r"overflows in float32.*lower the strength"):
+        asked[way]()
+    assert [said(each) for each in engine.generate(requests)] == [said(each) for each in expected]
+    scale = np.abs(reference.read(expected).response).max()
+    assert np.abs(engine.read(expected).response - reference.read(expected).response).max() <= 2 * CLOSE * scale
+    engine.close()
+
+
+def test_closing_frees_the_weights(toy: Any) -> None:
+    engine = opened(Checkpoint.at(toy("Llama")))
+    engine.generate([Request("load", greedy(1))])
+    weights = weakref.ref(next(model_of(engine).parameters()))
+    engine.close()
+    assert weights() is None, "the next checkpoint of a lineage would be loaded beside this one"
 
 
 def test_a_call_that_is_cut_short_leaves_nothing_behind(llama: VLLMEngine, toy: Any, reference: Engine) -> None:
@@ -432,8 +472,7 @@ def test_a_call_that_is_cut_short_leaves_nothing_behind(llama: VLLMEngine, toy: 
         raise Stopped
 
     requests = long_batch(llama)
-    model = llama._weights().llm_engine.engine_core.engine_core.model_executor.driver_worker.worker.model_runner.model
-    handle = model.register_forward_hook(stop)
+    handle = model_of(llama).register_forward_hook(stop)
     with pytest.raises(Stopped):
         llama.generate(requests)
     handle.remove()

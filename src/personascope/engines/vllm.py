@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from jaxtyping import Float
 
-from personascope.engines import check_edits, lending, loading, rendering
+from personascope.engines import check_edits, lending, loading, memory, rendering
 from personascope.engines.computing import SMALL
 from personascope.engines.limits import Limits
 from personascope.engines.reading import Spoken
@@ -31,7 +31,7 @@ from personascope.engines.vllm_loading import (
     version_of_vllm,
 )
 from personascope.engines.vllm_plan import SEEDS_VERSION, Asked, alike, in_chunks, salt_of, whole
-from personascope.engines.vllm_sampling import PREFILL, check_temperature, drawing, said_of
+from personascope.engines.vllm_sampling import PREFILL, check_drawing, drawing, said_of
 from personascope.engines.vllm_sums import SPANS, Follower, Means, Projections
 from personascope.engines.vllm_worker import TICKET, Told
 from personascope.errors import EngineError
@@ -47,12 +47,13 @@ class VLLMEngine:
     """A checkpoint on vLLM.
 
     Opening one reads config and tokenizer; vLLM loads when first asked, proves that edits land, and stays until
-    :meth:`close`. ``settings`` are handed to vLLM's ``LLM`` (``gpu_memory_utilization``, ``max_model_len``,
-    ``max_num_seqs``, ...). ``weights`` is what the folder of the weights is asked of.
+    :meth:`close`. ``settings`` of room and speed are handed to vLLM's ``LLM`` (``gpu_memory_utilization``,
+    ``max_model_len``, ``max_num_seqs``, ...). ``weights`` is what the folder of the weights is asked of.
 
     Raises:
         CheckpointError: if the checkpoint, its config or its tokenizer cannot be had.
-        EngineError: if vllm is not installed, a setting would make edits do nothing, or the checkpoint has an adapter.
+        EngineError: if vllm is not installed, a setting could change an answer or make edits do nothing, or the
+            checkpoint has an adapter.
     """
 
     def __init__(
@@ -123,7 +124,7 @@ class VLLMEngine:
 
         Raises:
             LayerError, VectorError: for an edit that does not fit.
-            EngineError: for a prompt without tokens or too long, a temperature vLLM would change, a checkpoint that
+            EngineError: for a prompt without tokens or too long, a draw vLLM would not make as asked, a checkpoint that
                 names no end-of-text token, logits that are not finite, or a vLLM whose edits do nothing.
         """
         self._limits.check_end()
@@ -131,15 +132,10 @@ class VLLMEngine:
         prompts = rendering.encode(self._tokenizer, (request.text for request in requests))
         for request in requests:
             self._limits.check_prompt(prompts[request.text], request.drawn_with.max_tokens)
-            check_temperature(request.drawn_with)
+            check_drawing(request.drawn_with, in_pieces=bool(self._settings.get("enable_chunked_prefill")))
         rows = [(request, prompts[request.text]) for request in requests]
         asked = [Asked(len(prompt), len(prompt), request.edits) for request, prompt in rows]
-        drawn, told = self._run(asked, [prompt for _, prompt in rows], [drawing(each, self._ends) for each in requests])
-        if not told.finite:
-            raise EngineError(
-                "the model's logits are not finite, so no token can be drawn: lower the strength of the edit, "
-                "or choose dtype float32"
-            )
+        drawn, _ = self._run(asked, [prompt for _, prompt in rows], [drawing(each, self._ends) for each in requests])
         said = [said_of(each, self._ends) for each in drawn]
         texts = rendering.decode(self._tokenizer, [tokens for tokens, _ in said])
         return [
@@ -166,10 +162,8 @@ class VLLMEngine:
         readings = Readings.joined(parts)
         spoken = np.array([len(row.tokens) > row.response_start for row in rows], dtype=bool)
         if not np.isfinite(readings.norms[spoken]).all():
-            raise EngineError(
-                f"the residual stream of {self.checkpoint.label} overflows in {self.identity['dtype']}: choose "
-                "bfloat16 or float32, or lower the strength of the edits"
-            )
+            self.close()  # as where the logits tell of it
+            raise self._overflow()
         return readings
 
     def project(self, responses: Sequence[Response], probes: Sequence[Probe]) -> list[Float[np.ndarray, "token probe"]]:
@@ -204,9 +198,10 @@ class VLLMEngine:
 
     def close(self) -> None:
         """Frees the weights. The engine loads them again if it is used again."""
-        llm, self._llm = self._llm, None
-        if llm is not None:
-            close_llm(llm)
+        if self._llm is not None:
+            close_llm(self._llm)
+            self._llm = None
+            memory.let_go()
         self._held.close()
 
     def _readable(self, responses: Sequence[Response]) -> list[Spoken]:
@@ -218,8 +213,7 @@ class VLLMEngine:
 
     def _followed(self, rows: Sequence[Spoken], asked: Sequence[Asked], follower: Follower) -> Any:
         """What a follower measures of whole texts; what is cached is not read, for it would not be measured."""
-        _, told = self._run(asked, [row.tokens for row in rows], [PREFILL] * len(rows), follower)
-        return told.measured
+        return self._run(asked, [row.tokens for row in rows], [PREFILL] * len(rows), follower)[1]
 
     def _run(
         self,
@@ -227,10 +221,10 @@ class VLLMEngine:
         texts: Sequence[tuple[int, ...]],
         ways: Sequence[Mapping[str, Any]],
         follower: Follower | None = None,
-    ) -> tuple[list[Any], Told]:
-        """Hands texts to vLLM, each with its salt and its ticket, and hears what the worker tells."""
+    ) -> tuple[list[Any], Any]:
+        """Hands texts to vLLM, each with its salt and its ticket: what it answers, and what the follower measured."""
         if not asked:
-            return [], Told(None, 0, True)
+            return [], None
         llm = self._weights()
         from vllm import SamplingParams
 
@@ -247,16 +241,27 @@ class VLLMEngine:
                 llm.collective_rpc("personascope_begin", args=(alike(asked), follower))
                 outputs = llm.generate(prompts, params, use_tqdm=False)
                 told: Told = llm.collective_rpc("personascope_end")[0]
+            if not told.finite:
+                raise self._overflow()
         except BaseException:
-            self.close()  # what was cut short would be computed with the next call's edits
+            # What was cut short would be computed with the next call's edits; and what is no number stays in memory
+            # that other texts are given next, and even masked it makes theirs none.
+            self.close()
             raise
-        return outputs, told
+        return outputs, told.measured
+
+    def _overflow(self) -> EngineError:
+        return EngineError(
+            f"the residual stream of {self.checkpoint.label} overflows in {self.identity['dtype']} and its logits are "
+            "not finite: lower the strength of the edits, or choose bfloat16 or float32"
+        )
 
     def _salt(self, asked: Asked) -> str | None:
         return salt_of(self.checkpoint, asked.edits, asked.prompt)
 
     def _weights(self) -> Any:
         if self._llm is None:
+            memory.let_go()  # of what an error held on to while it closed the engine
             self._llm = self._open()
             try:
                 self._llm.collective_rpc("personascope_plant", args=(self.last_layer, self.hidden_size))

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 import transformers
 
-from personascope.errors import CheckpointError, EngineError
+from personascope.errors import CheckpointError, EngineError, nearest
 from personascope.lineages import Checkpoint
 
 WORKER: Final = "personascope.engines.vllm_worker.ResidualWorker"
@@ -45,6 +45,19 @@ _NOT_OURS: Final = {
     "skip_tokenizer_init": True,
     "enable_lora": False,
 }
+_ROOM: Final = (
+    "block_size",
+    "cpu_offload_gb",
+    "disable_log_stats",
+    "enable_chunked_prefill",
+    "enable_prefix_caching",
+    "gpu_memory_utilization",
+    "kv_cache_memory_bytes",
+    "max_model_len",
+    "max_num_batched_tokens",
+    "max_num_seqs",
+    "num_gpu_blocks_override",
+)
 _ENVIRONMENT: Final = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # hooks and sums are in this process
     "VLLM_USE_V2_MODEL_RUNNER": "0",  # the one whose batches vllm_worker.py reads
@@ -75,10 +88,11 @@ def version_of_vllm() -> str:
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:
-    """Refuses what the hooks cannot be right under, before anything is loaded.
+    """Lets settings of room and speed through, before anything is loaded.
 
     Raises:
-        EngineError: for a setting that would compile the model, spread it or change what it is.
+        EngineError: for a setting that would compile the model or spread it, or could change what it says: no key of an
+            answer tells of settings.
     """
     for name, value in settings.items():
         if name in _NOT_OURS and value != _NOT_OURS[name]:
@@ -86,8 +100,11 @@ def check_settings(settings: Mapping[str, Any]) -> None:
                 f"vLLM was to run with {name}={value!r}, under which edits and readings may silently be of nothing: "
                 f"leave it at {_NOT_OURS[name]!r}"
             )
-        if name in ("compilation_config", "speculative_config", "worker_cls", "worker_extension_cls"):
-            raise EngineError(f"vLLM was to run with a {name} of its own, which edits were never proved under")
+        if name not in _NOT_OURS and name not in _ROOM:
+            raise EngineError(
+                f"vLLM was to run with {name}={value!r}, which could change what is said, or was never proved: "
+                f"leave it out; {nearest(name, _ROOM)}"
+            )
 
 
 def open_llm(
@@ -150,12 +167,8 @@ def check_uncompiled(llm: Any) -> None:
 
 
 def close_llm(llm: Any) -> None:
-    """Frees the weights."""
+    """Has vLLM let go of a model: what it takes is free once nothing else holds it."""
     llm.llm_engine.engine_core._finalizer()
-    del llm
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """What vLLM is told of how an answer is drawn, and what it answers.
 
-Owns: :func:`drawing`, :func:`said_of`, :func:`check_temperature`. The one law: nothing is drawn in another way than was
+Owns: :func:`drawing`, :func:`said_of`, :func:`check_drawing`. The one law: nothing is drawn in another way than was
 asked; what vLLM would change without a word is refused. In vLLM too the order is repetition penalty over prompt and
 response tokens, temperature, top-p; and greedy takes the lowest id on ties.
 """
@@ -21,8 +21,8 @@ PREFILL: Final[Mapping[str, Any]] = {"temperature": 0.0, "max_tokens": 1, "skip_
 """A text is computed whole, as a prompt, whatever is cached; what would follow is thrown away."""
 
 
-def check_temperature(sampling: Sampling) -> None:
-    """Refuses a temperature that vLLM would change.
+def check_drawing(sampling: Sampling, *, in_pieces: bool) -> None:
+    """Refuses what vLLM would draw in another way: at a temperature it changes, or after a prompt cut ``in_pieces``.
 
     Raises:
         EngineError: if so.
@@ -31,6 +31,11 @@ def check_temperature(sampling: Sampling) -> None:
         raise EngineError(
             f"a temperature of {sampling.temperature} was asked for, and vLLM would raise it to {COOLEST}: "
             "give 0 (greedy) or more, or use the engine transformers"
+        )
+    if in_pieces and sampling.temperature > 0:
+        raise EngineError(
+            f"an answer was to be drawn at temperature {sampling.temperature} with enable_chunked_prefill, under which "
+            "vLLM loses count of its random numbers: leave that setting out, or ask greedily"
         )
 
 

@@ -30,10 +30,9 @@ TICKET = "personascope"
 
 @dataclass(frozen=True, eq=False)
 class Told:
-    """What the worker tells of one call: what was measured, how many passes there were, whether logits were numbers."""
+    """What the worker tells of one call: what was measured, and whether all logits were numbers."""
 
     measured: Any
-    passes: int
     finite: bool
 
 
@@ -74,7 +73,7 @@ class Watch:
         self._step: Step | None = None
         self._touches: dict[int, Touch] = {}
         self._known: tuple[bytes, bytes] | None = None
-        self._passes, self._finite = 0, True
+        self._finite = True
         model: Any = runner.model
         stack = blocks.find_blocks(model, count, embedding=_embedding_of(model))
         model.register_forward_pre_hook(self._plan, with_kwargs=True)
@@ -91,14 +90,14 @@ class Watch:
         edits = [each.edits for each in asked]
         self._shifts = Shifts(edits, hidden_size=self._hidden_size, dtype=self._runner.dtype) if any(edits) else None
         self._known, self._touches = None, {}
-        self._passes, self._finite = 0, True
+        self._finite = True
         if follower is not None:
             follower.prepare(self._runner.device)
 
     def end(self) -> Told:
         """What was measured, and nothing is followed any more."""
         measured = None if self._follower is None else self._follower.found()
-        told = Told(measured, self._passes, self._finite)
+        told = Told(measured, self._finite)
         self._asked, self._follower, self._shifts, self._step = (), None, None, None
         return told
 
@@ -116,7 +115,6 @@ class Watch:
             for row, name in enumerate(batch.req_ids[:count])
         ]
         step = self._step = lay_out(pieces, self._prompts)
-        self._passes += 1
         self._check_positions(step, named.get("positions"))
         known = (step.tickets.tobytes(), step.phases.tobytes())
         if self._shifts is not None and known != self._known:  # decode steps are alike for a long time
