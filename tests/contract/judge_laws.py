@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -51,7 +52,7 @@ class JudgeLaws:
         return None
 
     def test_it_is_a_judge(self, make_judge: Callable[[], Judge]) -> None:
-        assert isinstance(make_judge(), Judge), "a judge has a name, score and reread"
+        assert isinstance(make_judge(), Judge), "a judge has a name, waits, score and reread"
 
     def test_as_many_verdicts_come_back_as_cases_went_in_and_in_their_order(
         self, make_judge: Callable[[], Judge], cases: Sequence[Case]
@@ -72,6 +73,17 @@ class JudgeLaws:
         for place in range(len(cases)):
             assert alike(verdicts[place], verdicts[place + len(cases)]), f"case {place} twice in a batch differs"
             assert alike(verdicts[place], other[place]), f"case {place} differs between two judges that are the same"
+
+    def test_one_that_waits_gives_the_same_verdicts_from_another_thread(
+        self, make_judge: Callable[[], Judge], cases: Sequence[Case]
+    ) -> None:
+        judge = make_judge()
+        assert judge.waits in (True, False), f"a judge waits or it does not: {judge.waits!r}"
+        if judge.waits:
+            here = judge.score(list(cases))
+            with ThreadPoolExecutor(1) as elsewhere:
+                there = elsewhere.submit(judge.score, list(cases)).result()
+            assert all(map(alike, here, there)), "asked from another thread, as one that waits is, it gave other verdicts"
 
     def test_no_cases_get_no_verdicts(self, make_judge: Callable[[], Judge]) -> None:
         assert make_judge().score([]) == [], "an empty batch is an empty list, not an error"

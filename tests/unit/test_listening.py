@@ -15,12 +15,11 @@ from personascope.engines.opening import Opener
 from personascope.engines.scripted import ScriptedEngine, scripted_lineage
 from personascope.errors import JudgeError
 from personascope.extract import Method
-from personascope.judges import Judge
 from personascope.judges.scripted import ScriptedJudge
 from personascope.listening import AT_ONCE, FEWEST, MOST, Listener
 from personascope.outcomes import Absence, Effect, Subject
-from personascope.records import UNASKED, Case, Request, Response, Sampling, Verdict
-from personascope.remembering import RecordedJudge, RememberingEngine, RememberingJudge
+from personascope.records import UNASKED, Case, Readings, Request, Response, Sampling, Verdict
+from personascope.remembering import RememberingEngine, RememberingJudge
 from personascope.respond import Arm, answer
 from personascope.store import Store
 from personascope.trace import trace
@@ -273,24 +272,33 @@ def test_the_end_of_the_block_waits_until_all_is_judged():
     assert not threads(), "a thread outlives the block it was for"
 
 
-def test_a_trace_that_ends_without_a_vector_leaves_no_verdict_for_later(tmp_path):
+def test_a_trace_that_ends_without_a_vector_leaves_no_verdict_for_later():
     """Nobody looks at the verdicts on plain answers where no vector came of the others; yet they are records."""
+    sampling, instructed = Sampling(max_tokens=4, draws=AT_ONCE // 8), 2 * 2 * 2 * len(TRAITS[0].instructed("positive"))
+    plain_read = threading.Event()
 
-    def run(judge: Judge):
-        lineage, open_one = scripted_lineage(TRAITS, (1.0, 0.0))
-        return trace(
-            lineage,
-            [Subject.of(trait, Steering(3, 1.0, "vector")) for trait in TRAITS],
-            open_engine=Opener(open_one, wrap=lambda engine: RememberingEngine(engine, store)),
-            judge=RememberingJudge(judge, store),
-            method=replace(METHOD, prompted=False),
-        )
+    class Reading(ScriptedEngine):
+        def read(self, responses: Sequence[Response]) -> Readings:
+            readings = super().read(responses)
+            plain_read.set()  # the last thing that a trace does before it ends
+            return readings
 
-    store = Store(tmp_path)
-    outcomes = run(Unhurried(TRAITS, waits=True))
-    last = [each for each in outcomes if each.milestone is outcomes[-1].milestone]
-    assert [type(each) for each in last] == [Absence, Absence], "the last milestone was to give no vector"
-    assert said(run(RecordedJudge(ScriptedJudge(TRAITS), store))) == said(outcomes)
+    class Late(Unhurried):
+        def score(self, cases: Sequence[Case]) -> list[Verdict]:
+            assert self.asked < instructed or plain_read.wait(LONG), "plain answers' verdicts were waited for"
+            return super().score(cases)
+
+    lineage, _ = scripted_lineage(TRAITS[:1], (0.0,))
+    judge = Late(TRAITS, waits=True)
+    outcomes = trace(
+        lineage,
+        [Subject.of(TRAITS[0], Steering(3, 1.0, "vector"))],
+        open_engine=lambda checkpoint: Reading(checkpoint, TRAITS, maturity=0.0),
+        judge=judge,
+        method=Method(METHOD.extraction, sampling),
+    )
+    assert [type(each) for each in outcomes] == [Absence]
+    assert judge.asked == instructed + 2 * AT_ONCE, "a trace ended with cases nobody had judged"
 
 
 def threads() -> list[threading.Thread]:
