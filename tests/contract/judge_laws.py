@@ -83,7 +83,7 @@ class JudgeLaws:
             here = judge.score(list(cases))
             with ThreadPoolExecutor(1) as elsewhere:
                 there = elsewhere.submit(judge.score, list(cases)).result()
-            assert all(map(alike, here, there)), "asked from another thread, as one that waits is, it gave other verdicts"
+            assert all(map(alike, here, there)), "from another thread, where one that waits is asked, it differs"
 
     def test_no_cases_get_no_verdicts(self, make_judge: Callable[[], Judge]) -> None:
         assert make_judge().score([]) == [], "an empty batch is an empty list, not an error"
