@@ -110,8 +110,8 @@ class Listener:
     def parts(self, items: Sequence[Item]) -> Iterator[Sequence[Item]]:
         """What an engine is asked, in parts between which the judge hears; all at once where it does not wait.
 
-        Small parts let the judge begin early, large ones suit an engine, and how much is the machine's secret. So a
-        part is twice the last one while that took less than two seconds, or made each answer a quarter cheaper.
+        Small parts let the judge begin early, large ones suit an engine, and how much is the machine's secret: see
+        :func:`following`.
 
         Raises:
             JudgeError: what the judge raised meanwhile: an engine is not asked, nor its weights loaded, in vain.
@@ -126,9 +126,8 @@ class Listener:
             began = time.monotonic()
             yield part
             seconds, place = time.monotonic() - began, place + len(part)
-            pace, self._pace = self._pace, seconds / len(part)
-            if seconds < SOON or self._pace < 0.75 * pace:
-                self._part = min(2 * self._part, MOST)
+            before, self._pace = self._pace, seconds / len(part)
+            self._part = following(self._part, seconds=seconds, pace=self._pace, before=before)
 
     def _check(self) -> None:
         """Raises what the judge raised."""
@@ -169,3 +168,11 @@ class Listener:
                 size, count = size + len(self._pending[count][0]), count + 1
             some, self._pending = self._pending[:count], self._pending[count:]
             return some
+
+
+def following(size: int, *, seconds: float, pace: float, before: float) -> int:
+    """How large the part after one of a size is: twice that, while it is quick or made answers a quarter cheaper.
+
+    ``pace`` is the seconds that each answer of the part took, and ``before`` that of the part before it.
+    """
+    return min(2 * size, MOST) if seconds < SOON or pace < 0.75 * before else size

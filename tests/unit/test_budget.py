@@ -182,6 +182,19 @@ def test_estimates_learn_from_what_the_endpoint_counts() -> None:
     assert ledger.held == 301, "200 tokens estimated, of an endpoint that counts 150 for each 100"
 
 
+def test_tries_that_an_interruption_left_under_way_count_once_as_was_expected(tmp_path: Path) -> None:
+    ledger = Ledger()
+    done, left = (ledger.reserve("fake", body("word" * 90)) for _ in range(2))
+    assert isinstance(done, int)
+    assert isinstance(left, int)
+    ledger.settle(done, Usage(150, 1))
+    ledger.append_to(tmp_path / "costs.jsonl")
+    ledger.settle(left, Usage(7, 7))  # it was answered after all, when the costs had been told
+    account = json.loads((tmp_path / "costs.jsonl").read_text())["accounts"][0]
+    assert (account["tries"], account["told"], account["assumed"], account["input"]) == (2, 1, 1, 250)
+    assert (ledger.spent, ledger.held) == (account["input"] + account["output"], 0)
+
+
 def test_runs_are_kept_one_to_a_line(tmp_path: Path) -> None:
     path = tmp_path / "new" / "costs.jsonl"
     for turn in (1, 2):

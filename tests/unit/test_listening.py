@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,11 +17,11 @@ from personascope.engines.scripted import ScriptedEngine, scripted_lineage
 from personascope.errors import JudgeError
 from personascope.extract import Method
 from personascope.judges.scripted import ScriptedJudge
-from personascope.listening import AT_ONCE, FEWEST, MOST, Listener
+from personascope.listening import AT_ONCE, FEWEST, MOST, Listener, following
 from personascope.outcomes import Absence, Effect, Subject
 from personascope.records import UNASKED, Case, Readings, Request, Response, Sampling, Verdict
 from personascope.remembering import RememberingEngine, RememberingJudge
-from personascope.respond import Arm, answer
+from personascope.respond import Arm, answer, speak
 from personascope.store import Store
 from personascope.trace import trace
 from personascope.traits import Prompt
@@ -94,6 +95,8 @@ def test_a_store_shared_by_engine_and_judge_holds_all_and_nothing_is_asked_twice
     assert said(first) == said(traced(ScriptedJudge(TRAITS)))
     again = traced(judge, store)
     assert said(again) == said(first)
+    assert RememberingJudge(judge, store).waits
+    assert not RememberingJudge(ScriptedJudge(TRAITS), store).waits
     assert judge.asked == asked > 0, f"{judge.asked - asked} cases were asked again of a judge whose words are stored"
 
 
@@ -121,28 +124,64 @@ def test_an_engine_goes_on_while_the_judge_is_at_it():
 
 def test_plain_and_steered_answers_are_judged_while_the_next_checkpoint_speaks():
     """The judge is let go on by the second checkpoint alone, for all but what makes the first one's vectors."""
-    lineage, open_one = scripted_lineage(TRAITS[:1], (1.0, 1.0))
+    method = Method(Sampling(max_tokens=12, draws=4), Sampling(max_tokens=12, draws=3))
+    answers = 2 * method.extraction.draws * len(TRAITS[0].instructed("positive"))
+    assert answers % FEWEST == 0, "a part was to end with the instructed answers"
+    lineage, _ = scripted_lineage(TRAITS[:1], (1.0, 1.0))
     opened: list[str] = []
-    second = threading.Event()
+    instructed, second = threading.Event(), threading.Event()
 
     class Late(ScriptedJudge):
         def score(self, cases: Sequence[Case]) -> list[Verdict]:
-            instructed = 2 * 2 * METHOD.extraction.draws * len(TRAITS[0].instructed("positive"))
-            if self.asked >= instructed and len(opened) == 1:
+            if self.asked + len(cases) == 2 * answers:
+                instructed.set()
+            if self.asked >= 2 * answers and len(opened) == 1:
                 assert second.wait(LONG), "the second checkpoint was not opened before the first one's verdicts"
             return super().score(cases)
+
+    class Attentive(ScriptedEngine):
+        def generate(self, requests: Sequence[Request], *, read: bool = False) -> list[Response]:
+            plain = any(each.text in TRAITS[0].questions("evaluation") for each in requests)
+            assert not plain or instructed.wait(LONG), "the judge did not hear what was said before the plain answers"
+            return super().generate(requests, read=read)
 
     def open_engine(checkpoint):
         opened.append(checkpoint.revision)
         if len(opened) == 2:
             second.set()
-        return open_one(checkpoint)
+        return Attentive(checkpoint, TRAITS)
 
-    judge = Late(TRAITS, waits=True)
     subject = Subject.of(TRAITS[0], Steering(3, 1.0, "vector"))
-    outcomes = trace(lineage, [subject], open_engine=open_engine, judge=judge, method=replace(METHOD, prompted=False))
-    assert len(outcomes) == 2
-    assert second.is_set()
+    outcomes = trace(lineage, [subject], open_engine=open_engine, judge=Late(TRAITS, waits=True), method=method)
+    assert [type(each) for each in outcomes] == [Effect, Effect]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_an_engine_is_told_in_every_part_what_will_be_read(waits):
+    """Plain and instructed answers are read next, steered ones are not."""
+    told: set[tuple[bool, bool]] = set()
+
+    class Told(ScriptedEngine):
+        def generate(self, requests: Sequence[Request], *, read: bool = False) -> list[Response]:
+            told.update((bool(each.edits), read) for each in requests)
+            return super().generate(requests, read=read)
+
+    lineage, _ = scripted_lineage(TRAITS[:1], (1.0,))
+    subject = Subject.of(TRAITS[0], Steering(3, 1.0, "vector"))
+    judge = ScriptedJudge(TRAITS, waits=waits)
+    trace(lineage, [subject], open_engine=lambda each: Told(each, TRAITS), judge=judge, method=METHOD)
+    assert told == {(False, True), (True, False)}
+
+
+def test_those_of_some_arms_are_all_that_is_kept():
+    lineage, open_one = scripted_lineage(TRAITS, (1.0,))
+    arm = Arm(open_one(lineage.milestones[0].checkpoint), TRAITS[0], (Prompt(QUESTION),), Sampling(max_tokens=4))
+    with Listener(ScriptedJudge(TRAITS, waits=True)) as listener:
+        answers = speak({"one": arm, "other": arm}, listener=listener)
+        some = answers.only(["other"])
+        assert list(some) == ["other"]
+        assert some["other"] is some["other"], "the answers of an arm are the same ones each time"
+        assert some.responses("other") == [each.response for each in some["other"]]
 
 
 def test_what_came_meanwhile_is_one_batch_and_no_two_batches_are_under_way_at_once():
@@ -326,7 +365,8 @@ def test_after_an_error_nothing_more_is_asked_and_what_is_under_way_is_waited_fo
     assert judge.batches == [2], "cases were asked after the error"
 
 
-def test_after_an_interruption_nothing_more_is_asked_and_nothing_waited_for():
+@pytest.mark.parametrize("where", ["in the block", "at its end"])
+def test_after_an_interruption_nothing_more_is_asked_and_nothing_waited_for(where):
     judge = Slow()
     heard: list[Sequence[Verdict]] = []
 
@@ -335,17 +375,20 @@ def test_after_an_interruption_nothing_more_is_asked_and_nothing_waited_for():
             heard.append(listener.hear(cases_of(2)))
             assert judge.entered.wait(LONG)
             heard.append(listener.hear(cases_of(50)))
-            raise KeyboardInterrupt
+            if where == "in the block":
+                raise KeyboardInterrupt
+            # From another thread: this one is waiting by then, or if the machine is busy not yet.
+            threading.Timer(0.05, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     judge.allowed.set()
     assert len(list(heard[0])) == 2, "the batch under way was lost"
-    with pytest.raises(CancelledError):
-        heard[1][0]
     for each in threads():
         each.join(LONG)
     assert judge.batches == [2], "cases were asked after the interruption"
+    with pytest.raises(CancelledError):
+        heard[1][0]
 
 
 def test_nobody_leaves_everything_unasked_and_a_judge_here_is_asked_in_this_thread():
@@ -370,6 +413,22 @@ def test_parts_hold_everything_once_in_order_and_grow_while_they_are_quick():
         assert sizes[:6] == [FEWEST, 2 * FEWEST, 4 * FEWEST, 8 * FEWEST, MOST, MOST]
         assert len(next(listener.parts(items))) == MOST, "what was learned is forgotten"
         assert list(listener.parts([])) == []
+
+
+@pytest.mark.parametrize(
+    ("size", "seconds", "pace", "before", "expected"),
+    [
+        (64, 1.9, 9.0, 1.0, 128),  # quick
+        (64, 60.0, 0.7, 1.0, 128),  # cheaper
+        (64, 60.0, 0.8, 1.0, 64),  # neither
+        (64, 60.0, 0.9, float("inf"), 128),  # the first
+        (MOST, 0.0, 0.0, 1.0, MOST),
+    ],
+)
+def test_a_part_is_twice_the_last_one_while_that_was_quick_or_made_answers_cheaper(
+    size, seconds, pace, before, expected
+):
+    assert following(size, seconds=seconds, pace=pace, before=before) == expected
 
 
 @pytest.mark.parametrize("judge", [None, ScriptedJudge(TRAITS)], ids=["nobody", "a judge that does not wait"])
