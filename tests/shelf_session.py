@@ -246,6 +246,28 @@ def ahead(seen: Seen, size: int) -> dict[str, object]:
     return {**without, "before": before, "after": after, "peak": seen.peak / size}
 
 
+def staying(seen: Seen, size: int) -> dict[str, object]:
+    """A checkpoint of the order that stays in use beside the others; and one shelf for two walks."""
+    from personascope.engines.shelf import Shelf
+
+    seen.begin("staying")
+    shelf = Shelf()
+    shelf.follow(checkpoints(LABELS[:4]), beside=checkpoints(["step3"]))
+    first = loaded(shelf, "step5")
+    came = [seen.awaited("step4")]
+    beside = loaded(shelf, "step3")
+    first.close()
+    loaded(shelf, "step4").close()
+    came.append(seen.awaited("step2"))
+    beside.close()
+    found = {"came": came, "fetched": list(seen.fetched)}
+    seen.begin("twice")
+    shelf = Shelf(disk=int(1.5 * size))
+    with seen.watched():
+        said = walk(LABELS[:2], shelf) + walk(LABELS[1::-1], shelf)
+    return found | {"said": said, "peak": seen.peak / size}
+
+
 def door(seen: Seen, size: int) -> dict[str, object]:
     """What is refused before anything is fetched."""
     from personascope.engines.room import Room
@@ -407,7 +429,12 @@ def main(root: Path, work: Path) -> None:
     seen.begin("plain")
     found["plain"] = walk(LABELS)
     found |= {"budget": budget(seen, size), "ahead": ahead(seen, size), "door": door(seen, size), "gone": gone(seen)}
-    found |= {"shared": shared(seen, size), "together": together(seen, size), "commands": commands(seen, size, work)}
+    found |= {
+        "staying": staying(seen, size),
+        "shared": shared(seen, size),
+        "together": together(seen, size),
+        "commands": commands(seen, size, work),
+    }
     found["studied"] = studied(seen, size, work)
     from personascope.engines.shelf import Shelf
 

@@ -91,6 +91,20 @@ def test_with_room_for_one_checkpoint_the_next_comes_when_the_present_one_is_clo
     assert seen["peak"] == 1
 
 
+def test_what_stays_in_use_beside_a_lineage_is_no_step_of_it(session: dict[str, Any]) -> None:
+    seen = session["staying"]
+    assert seen["came"] == [True, True]
+    assert seen["fetched"] == ["step5", "step4", "step3", "step2"], (
+        "the order was lost when the one beside it was asked"
+    )
+
+
+def test_one_shelf_serves_one_walk_after_the_other(session: dict[str, Any], plain: list[list[int]]) -> None:
+    seen = session["staying"]
+    assert seen["said"] == [*plain[:2], *plain[1::-1]]
+    assert seen["peak"] == 1
+
+
 def test_a_killed_run_leaves_what_the_next_one_uses_and_then_deletes(
     session: dict[str, Any], plain: list[list[int]]
 ) -> None:
@@ -101,7 +115,7 @@ def test_a_killed_run_leaves_what_the_next_one_uses_and_then_deletes(
     assert seen["said"] == plain
     assert seen["there"] == ["step1", "step2"], "what the killed run had fetched goes like the rest"
     assert seen["parts_after"] == 0, "what it had half fetched is taken away"
-    assert seen["peak"] <= 2.5, "and it counts as long as it is there"
+    assert seen["peak"] == 2, "and before anything is fetched in its place"
 
 
 def test_a_program_ends_although_the_next_checkpoint_never_comes(session: dict[str, Any]) -> None:

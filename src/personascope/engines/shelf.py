@@ -9,6 +9,7 @@ The order in which checkpoints will be asked for is known where a lineage is; no
 from __future__ import annotations
 
 import atexit
+import gc
 import threading
 import time
 import weakref
@@ -65,13 +66,17 @@ class Shelf:
     def follow(self, order: Sequence[Checkpoint], *, beside: Sequence[Checkpoint] = (), check: bool = True) -> None:
         """Says which checkpoints will be asked for, in which order, and which stay in use beside each of them.
 
+        One of the order that is also beside it comes when it is asked for, and stays.
+
         Raises:
             DiskError: if one of them, with those beside it, takes more than there may be.
         """
         with self._changing:
             if self._next is not None:
                 self._next.cancel()
-            self._order, self._next = tuple(order), None
+            staying = {(each, each.path) for each in beside}
+            self._order = tuple(each for each in order if (each, each.path) not in staying)
+            self._next = None
         self._beside.close()
         self.beside = ()
         if check and self.disk is not None:
@@ -104,7 +109,7 @@ class Shelf:
         if checkpoint.path is not None:
             yield checkpoint.path
             return
-        room, wanted = self._room(), self._wanted(checkpoint)
+        room, wanted = self._room(), None if self.disk is None else _weights_of(checkpoint)
         with closing(self._reserved(wanted) if wanted else room.held(checkpoint.model, checkpoint.revision)):
             folder = loading.weight_folder(checkpoint)
             if wanted:
@@ -116,15 +121,16 @@ class Shelf:
 
         return Room(self.disk)
 
-    def _wanted(self, checkpoint: Checkpoint) -> Listing | None:
-        """The files of the weights, where there is a limit and the Hub can be reached."""
-        return None if self.disk is None else _weights_of(checkpoint)
-
     def _reserved(self, wanted: Listing) -> Hold:
         """Room for weights that are needed now; for what is only fetched ahead, here or elsewhere, it waits."""
         from personascope.engines.room import Lack
 
+        collected = False
         while isinstance(found := self._room().reserve(wanted), Lack):
+            if not collected:  # an engine that nobody has any more uses nothing
+                gc.collect()
+                collected = True
+                continue
             if not found.coming or found.needed > found.limit:
                 raise found.error()
             with self._changing:
@@ -279,6 +285,7 @@ def _same(asked: Checkpoint, resolved: Checkpoint) -> bool:
 
 
 def _weights_of(checkpoint: Checkpoint) -> Listing | None:
+    """The files of the weights; ``None`` where the Hub cannot be reached."""
     from personascope.engines import hub, loading
 
     listing = hub.list_files(checkpoint.model, checkpoint.revision)
