@@ -42,6 +42,7 @@ class Seen:
         self.root = root
         self.contents = {name_of(file): file for file in root.rglob(WEIGHTS)}
         self.stalled: dict[str, threading.Event] = {}
+        self.patient = True
         self.begin("none")
 
     def begin(self, name: str, *, theirs: Sequence[str] = ()) -> Path:
@@ -58,16 +59,17 @@ class Seen:
         self.fetched: list[str] = []
         self.came: dict[str, threading.Event] = defaultdict(threading.Event)
         self.theirs = {name_of(self.root / LINE / each / WEIGHTS) for each in theirs}
-        self.peak = 0
+        self.peak = self.parts = 0
         return self.cache
 
     def halfway(self, branch: str, name: str) -> None:
         self.look()
         if name == WEIGHTS:
             self.fetched.append(branch)
+            self.parts = max(self.parts, len(list(self.cache.glob("models--*/blobs/*.incomplete"))))
             self.came[branch].set()
             if branch in self.stalled:
-                self.stalled[branch].wait(PATIENCE)
+                self.patient = self.stalled[branch].wait(PATIENCE)
 
     def look(self) -> None:
         self.peak = max(self.peak, self.taken())
@@ -177,11 +179,17 @@ def killed(seen: Seen, size: int) -> dict[str, object]:
     left = seen.there()
     parts = [part.name for part in cache.glob("models--*/blobs/*.incomplete")]
     seen.fetched.clear()
-    seen.peak = 0
+    seen.peak = seen.parts = 0
     with seen.watched():
         said = walk(LABELS, Shelf(disk=int(2.5 * size)))
     parts_after = [part.name for part in cache.glob("models--*/blobs/*.incomplete")]
-    after = {"said": said, "fetched": seen.fetched, "there": seen.there(), "peak": seen.peak / size}
+    after = {
+        "said": said,
+        "fetched": seen.fetched,
+        "there": seen.there(),
+        "peak": seen.peak / size,
+        "at_once": seen.parts,
+    }
     return {"half": half, "left": left, "parts": len(parts), "parts_after": len(parts_after), **after}
 
 
@@ -204,8 +212,9 @@ def ended(seen: Seen) -> dict[str, object]:
     half = seen.awaited("step4")
     os.write(tell, b"!")
     _, status = os.waitpid(child, 0)  # where it hung, so would this, and test_shelf would see it
+    ended_while_it_stalled = seen.patient
     seen.stalled.pop("step4").set()
-    return {"half": half, "code": os.waitstatus_to_exitcode(status)}
+    return {"half": half, "while": ended_while_it_stalled, "code": os.waitstatus_to_exitcode(status)}
 
 
 def budget(seen: Seen, size: int) -> dict[str, object]:
@@ -251,11 +260,13 @@ def staying(seen: Seen, size: int) -> dict[str, object]:
     from personascope.engines.shelf import Shelf
 
     seen.begin("staying")
+    seen.stalled = {"step4": threading.Event()}
     shelf = Shelf()
     shelf.follow(checkpoints(LABELS[:4]), beside=checkpoints(["step3"]))
     first = loaded(shelf, "step5")
     came = [seen.awaited("step4")]
     beside = loaded(shelf, "step3")
+    seen.stalled.pop("step4").set()
     first.close()
     loaded(shelf, "step4").close()
     came.append(seen.awaited("step2"))
@@ -336,6 +347,27 @@ def shared(seen: Seen, size: int) -> dict[str, object]:
         process.kill()
     loaded(shelf, "step2").close()
     return found | {"after": seen.there()}
+
+
+def older(seen: Seen, size: int) -> dict[str, object]:
+    """The same with a huggingface_hub that cannot delete single files."""
+    from huggingface_hub import HFCacheInfo
+
+    from personascope.engines import hub
+    from personascope.engines.shelf import Shelf
+
+    seen.begin("older")
+    if deleting := getattr(HFCacheInfo, "delete_files", None):
+        del HFCacheInfo.delete_files
+    shelf = Shelf(disk=int(1.5 * size))
+    loaded(shelf, "step5").close()
+    hub.fetch(LINE, commit(LINE, "same"), ["*"])
+    loaded(shelf, "step4").close()
+    loaded(shelf, "step3").close()
+    if deleting:
+        HFCacheInfo.delete_files = deleting
+    contents = [blob for blob in seen.cache.glob("models--*/blobs/*") if blob.name in seen.contents]
+    return {"there": seen.there(), "contents": len(contents), "intact": walk(["same"]) == walk(["step5"])}
 
 
 def together(seen: Seen, size: int) -> dict[str, object]:
@@ -432,6 +464,7 @@ def main(root: Path, work: Path) -> None:
     found |= {
         "staying": staying(seen, size),
         "shared": shared(seen, size),
+        "older": older(seen, size),
         "together": together(seen, size),
         "commands": commands(seen, size, work),
     }

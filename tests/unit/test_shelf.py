@@ -114,12 +114,13 @@ def test_a_killed_run_leaves_what_the_next_one_uses_and_then_deletes(
     assert seen["fetched"] == ["step4", "step3", "step2", "step1"], "what the killed run had fetched is used"
     assert seen["said"] == plain
     assert seen["there"] == ["step1", "step2"], "what the killed run had fetched goes like the rest"
-    assert seen["parts_after"] == 0, "what it had half fetched is taken away"
-    assert seen["peak"] == 2, "and before anything is fetched in its place"
+    assert seen["at_once"] == 1, "what it had half fetched is taken away before anything is fetched in its place"
+    assert seen["parts_after"] == 0
+    assert seen["peak"] == 2
 
 
 def test_a_program_ends_although_the_next_checkpoint_never_comes(session: dict[str, Any]) -> None:
-    assert session["ended"] == {"half": True, "code": 7}
+    assert session["ended"] == {"half": True, "while": True, "code": 7}
 
 
 @pytest.mark.parametrize(
@@ -164,6 +165,10 @@ def test_a_content_that_somebody_else_has_too_stays(session: dict[str, Any]) -> 
     assert seen["fetched"] == ["step5"], "one content, fetched once"
     assert seen["there"] == ["same", "step4"], "its name in our commit goes, in theirs it stays"
     assert seen["intact"]
+
+
+def test_an_older_huggingface_hub_deletes_the_same(session: dict[str, Any]) -> None:
+    assert session["older"] == {"there": ["same", "step3"], "contents": 2, "intact": True}
 
 
 def test_what_another_process_uses_is_kept_until_it_ends_however_it_ends(session: dict[str, Any]) -> None:
