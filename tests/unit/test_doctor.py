@@ -24,7 +24,7 @@ from personascope.engines.naive import NaiveEngine
 from personascope.engines.scripted import ScriptedEngine
 from personascope.engines.transformers import TransformersEngine
 from personascope.lineages import Checkpoint
-from personascope.records import Edit, Readings, Request, Response, Sampling
+from personascope.records import Edit, Probe, Readings, Request, Response, Sampling
 from scripted_world import TRAITS
 
 transformers.utils.logging.disable_progress_bar()
@@ -188,6 +188,22 @@ class NeverDrawsAgain(Broken):
         ]
 
 
+class MissesOneToken(Broken):
+    """Leaves one token of every edited text as it is: 1/30 of a mean, which eight bits do not show."""
+
+    def project(self, responses: Sequence[Response], probes: Sequence[Probe]) -> list[np.ndarray]:
+        plain = [replace(each, request=replace(each.request, edits=())) for each in responses]
+        found = self.engine.project(responses, probes)
+        for changed, unchanged in zip(found, self.engine.project(plain, probes), strict=True):
+            changed[30:31] = unchanged[30:31]
+        return found
+
+
+class HearsTheNextToken(Broken):
+    def likelihoods(self, responses: Sequence[Response]) -> list[np.ndarray]:
+        return [np.roll(each, -1) for each in self.engine.likelihoods(responses)]
+
+
 EDITS_READ = {"edit read: response", "edit read: prompt", "edit read: all"}
 
 
@@ -205,6 +221,7 @@ EDITS_READ = {"edit read: response", "edit read: prompt", "edit read: all"}
         (SwapsWordsUnderTheirRequests, {"boundary", "batch: answers"}, set()),
         (ReadsByCompany, {"batch: readings"}, set()),
         (ReadsOneTokenLate, EDITS_READ, set()),
+        (MissesOneToken, {"edit at each token"}, set()),
         (ReadsNoNorm, {"norms"}, {"batch: readings", "zero edit: readings"}),
         (CutsThePromptShort, {"boundary"}, set()),
         (SaysThePromptsTail, {"boundary"}, set()),
@@ -223,7 +240,7 @@ def test_a_fault_the_port_can_see_is_named_and_nothing_else_is_blamed(
 def test_the_scripted_engine_is_sound_but_for_what_it_says_of_itself() -> None:
     findings = list(examine(ScriptedEngine(Checkpoint("scripted"), TRAITS)))
     assert wrong(findings) == SCRIPTED_ITSELF
-    assert len(findings) == len({finding.name for finding in findings}) == 14
+    assert len(findings) == len({finding.name for finding in findings}) == 15
 
 
 @pytest.mark.parametrize(
@@ -236,10 +253,13 @@ def test_the_scripted_engine_is_sound_but_for_what_it_says_of_itself() -> None:
         ),
         (breaking(SaysEditsElsewhere, nowhere), {"edit moves", "naive pass: answers"}),
         (AnswersByCompany, {"batch: answers", "naive pass: answers"}),
+        (HearsTheNextToken, {"naive pass: likelihoods"}),
     ],
     ids=lambda each: each.__name__ if isinstance(each, type) else "",
 )
-def test_a_fault_of_generation_is_named_beside_a_naive_pass(toy: Any, broken: type[Broken], named: set[str]) -> None:
+def test_what_the_port_alone_cannot_see_is_named_beside_a_naive_pass(
+    toy: Any, broken: type[Broken], named: set[str]
+) -> None:
     engine: Any = broken(TransformersEngine(toy("Llama")))
     found = wrong(list(examine(engine, oracle=NaiveEngine(toy("Llama")), long_prompt=40)))
     assert named == found, f"{broken.__name__} was found as {found or 'nothing'}"
@@ -250,7 +270,12 @@ def test_a_sound_engine_passes_on_toy_models(toy: Any, architecture: str, dtype:
     engine, oracle = (each(toy(architecture), dtype=dtype) for each in (TransformersEngine, NaiveEngine))
     findings = list(examine(engine, oracle=oracle, long_prompt=100))
     assert not wrong(findings), [finding for finding in findings if not finding.passed]
-    assert len(findings) == 17
+    assert len(findings) == 19
+
+
+def test_a_single_token_that_is_missed_is_found_in_eight_bits_too(toy: Any) -> None:
+    engine: Any = MissesOneToken(TransformersEngine(toy("Llama"), dtype="bfloat16"))
+    assert wrong(list(examine(engine, long_prompt=500))) == {"edit at each token"}
 
 
 class CountsLayersOneHigher(Broken):

@@ -43,10 +43,12 @@ def examine(
     yield checks.zeros_change_no_answer(engine, asked, noise)
     yield checks.zeros_change_no_reading(engine, asked, noise)
     yield from (checks.edits_read_back(engine, asked, where, noise) for where in WHERES)
+    yield checks.edits_at_every_token(engine, asked, noise)
     yield checks.edits_reach_answers(engine, asked, noise)
     yield checks.edits_move_answers(engine, asked)
     yield from checks.draws_repeat_and_differ(engine, asked, noise)
     yield checks.norms_grow(engine.read(asked.plain))
+    likelihoods = engine.likelihoods(asked.known)
     engine.close()
     answered = [("batch: answers", alone, noise)]
     if against is not None:
@@ -60,5 +62,6 @@ def examine(
     if oracle is not None:
         yield checks.layers_are_named_alike(oracle, asked, noise)
         yield same_readings("naive pass: readings", readings, oracle.read(asked.known), noise.numbers)
+        yield checks.same_likelihoods(likelihoods, oracle.likelihoods(asked.known), noise)
         yield checks.answers_are_the_likeliest(oracle, asked, noise)
         oracle.close()

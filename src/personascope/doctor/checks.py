@@ -5,15 +5,17 @@ Owns: the checks. The one law: each knows the port alone, and gives the number i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
 import numpy as np
+from jaxtyping import Float
 
 from personascope.doctor.findings import Finding, Noise, Oracle, finding_of, largest, same_answers, same_readings
 from personascope.doctor.specimens import SPANS, WHERES, Specimens, followed, prompt_of
 from personascope.engines import Engine
-from personascope.records import Edit, Readings, Request, Response, Sampling, Span, Where
+from personascope.records import Edit, Probe, Readings, Request, Response, Sampling, Span, Where
 
 MOST_GROWTH: Final = 1000.0
 """How much the mean norm of the residual stream may grow or shrink from one layer to the next. Published norms of
@@ -116,6 +118,30 @@ def _share(where: Where, span: Span, prompt_tokens: int) -> float:
     return 1.0 if where == "prompt" else 1.0 / prompt_tokens
 
 
+def edits_at_every_token(engine: Engine, asked: Specimens, noise: Noise) -> Finding:
+    """Adding v at a layer moves the projection on v of each token it is meant for by all of v, and of no other at all.
+
+    A mean over a long prompt hides in the rounding of few bits that one token was missed; a token by itself does not.
+    """
+    plain, places = asked.places_to_edit()
+    ways = [(row, layer, where) for row, layer in places for where in WHERES]
+    moved = [followed(plain[row], Edit(asked.direction(layer), layer, where)) for row, layer, where in ways]
+    probes = [Probe(direction, layer) for layer, direction in enumerate(asked.directions)]
+    along = engine.project([*plain, *moved], probes)  # one batch, so that no rounding differs between the two
+    found: list[tuple[float, str]] = []
+    for (row, layer, where), after in zip(ways, along[len(plain) :], strict=True):
+        tokens, start = plain[row].spoken
+        change = (after.astype(np.float64) - along[row])[:, : layer + 1]
+        reached = slice(start - 1 if where == "response" else 0, start if where == "prompt" else len(tokens))
+        change[reached, layer] -= asked.lengths[layer]
+        missed = np.abs(change) / asked.lengths[: layer + 1]
+        token, seen = np.unravel_index(np.argmax(missed), missed.shape)
+        told = f"{where} at layer {layer} seen at layer {seen}, token {token} of {len(tokens)}, prompt of {start}"
+        found.append((missed[token, seen], told))
+    worst, told = largest(found)
+    return finding_of("edit at each token", worst, noise.added, f"+v off in {len(ways)} texts; largest {told}")
+
+
 def edits_reach_answers(engine: Engine, asked: Specimens, noise: Noise) -> Finding:
     """While answers are generated, an edit is at the last prompt token, and at every response token from there on.
 
@@ -142,8 +168,13 @@ def _first(response: Response) -> tuple[int, ...]:
 
 
 def edits_move_answers(engine: Engine, asked: Specimens) -> Finding:
-    """A push eight times as long as the stream changes what is said, wherever and at whatever layer it is made."""
-    ways = [Edit(8 * asked.push(layer), layer, where) for layer in asked.some_layers for where in WHERES]
+    """A push changes what is said, wherever and at whatever layer it is made.
+
+    It is eight times as long as the stream of any layer: at an early one a push in proportion to that layer's own
+    stream may soon be a small part of a stream that grows.
+    """
+    length = 8 * float(asked.norms.max())
+    ways = [Edit(length * asked.directions[layer], layer, where) for layer in asked.some_layers for where in WHERES]
     requests = [
         Request(text, asked.sampling, 0, edits) for edits in ((), *((way,) for way in ways)) for text in asked.texts
     ]
@@ -200,6 +231,22 @@ def layers_are_named_alike(oracle: Oracle, asked: Specimens, noise: Noise) -> Fi
         )
     what = f"distance of {apart.shape[1]} layers from those transformers gives"
     return finding_of("naive pass: layers", float(apart.max()), noise.numbers, what)
+
+
+def same_likelihoods(
+    ours: Sequence[Float[np.ndarray, "spoken"]], theirs: Sequence[Float[np.ndarray, "spoken"]], noise: Noise
+) -> Finding:
+    """The log-probability of every token that is said, plain and steered, is that of a naive pass.
+
+    Relative to the mean one of its text: tokens nobody drew are about as unlikely as most.
+    """
+    found = []
+    for row, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+        scale = max(1.0, float(np.abs(other).mean()))
+        found.append((float(np.abs(one - other).max(initial=0.0)) / scale, f"text {row}"))
+    worst, told = largest(found)
+    what = f"distance of the log-probabilities of {len(found)} texts; largest in {told}"
+    return finding_of("naive pass: likelihoods", worst, noise.numbers, what)
 
 
 def answers_are_the_likeliest(oracle: Oracle, asked: Specimens, noise: Noise) -> Finding:
