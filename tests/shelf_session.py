@@ -35,6 +35,21 @@ PATIENCE = 60
 """Seconds after which what must happen counts as not happening."""
 
 
+def publish(root: Path) -> None:
+    """Five checkpoints of a line, one that has the last one's weights, one that has none, and another model."""
+    import transformers
+
+    import toy_models
+
+    transformers.utils.logging.disable_progress_bar()
+    for seed, label in enumerate(LABELS):
+        toy_models.build(root / LINE / label, seed=seed)
+    for label in ("same", "hollow"):
+        shutil.copytree(root / LINE / "step5", root / LINE / label)
+    (root / LINE / "hollow" / WEIGHTS).unlink()
+    toy_models.build(root / POST / "main", seed=9)
+
+
 class Seen:
     """What the stand-in was asked for, in order, and how much of the disk weights took at most."""
 
@@ -454,6 +469,7 @@ def main(root: Path, work: Path) -> None:
     server = hub_stand_in.serve(root, work / "home")
     import personascope.engines.transformers  # before any process is made of this one  # noqa: F401
 
+    publish(root)
     seen = Seen(root)
     Hub.halfway = staticmethod(seen.halfway)
     size = (root / LINE / "step5" / WEIGHTS).stat().st_size

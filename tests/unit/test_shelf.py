@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -12,35 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import transformers
 
 import shelf_session
-import toy_models
 from hub_stand_in import commit
 from personascope.engines.ahead import read_ahead
 from personascope.engines.host import free_on_host
 from personascope.engines.room import bytes_in, said
 from personascope.errors import DiskError
-from shelf_session import LABELS, LINE, POST, WEIGHTS
-
-transformers.utils.logging.disable_progress_bar()
-
-
-def publish(root: Path) -> None:
-    """Five checkpoints of a line, one that has the last one's weights, one that has none, and another model."""
-    for seed, label in enumerate(LABELS):
-        toy_models.build(root / LINE / label, seed=seed)
-    for label in ("same", "hollow"):
-        shutil.copytree(root / LINE / "step5", root / LINE / label)
-    (root / LINE / "hollow" / WEIGHTS).unlink()
-    toy_models.build(root / POST / "main", seed=9)
+from shelf_session import LABELS, LINE
 
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What one process saw, scene by scene; and what it printed beside."""
     root, work = tmp_path_factory.mktemp("hub") / "root", tmp_path_factory.mktemp("work")
-    publish(root)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
     command = [sys.executable, shelf_session.__file__, str(root), str(work)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=500, env=kept)
