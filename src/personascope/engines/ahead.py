@@ -1,7 +1,8 @@
 """Ahead of their use: files of the Hub fetched in a background thread, and files on the disk read into memory.
 
-Owns: :func:`fetch_quietly` and :func:`read_ahead`. The one law: nobody waits for what is done ahead, hears of it or
-depends on it: it can be stopped at any moment, and what it did not do is done when it is needed.
+Owns: :func:`check_disk`, :func:`fetch_quietly` and :func:`read_ahead`. The one law: nobody waits for
+what is done ahead, hears of it or depends on it: it can be stopped at any moment, and what it did not do is done when
+it is needed.
 
 Files are read into the system's page cache, and not into a model: a second model would take its memory twice, on the
 device the present one computes on, while the page cache gives its memory back to whoever asks for it.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import shutil
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -26,8 +28,23 @@ WORTH_IT: Final = 1 << 25
 """Bytes of files below which reading ahead gains nothing anybody would notice."""
 
 
+SPARE: Final = 10**9
+"""Bytes on the disk that are left to whatever else is written there."""
+
+
 class Stopped(Exception):
-    """Nobody wants it any more."""
+    """Nobody wants it any more, or there is no room for it."""
+
+
+def check_disk(folder: Path, size: int) -> None:
+    """Whether a disk has room for so many bytes and some to spare; the folder on it need not be there yet.
+
+    Raises:
+        Stopped: if it has not.
+    """
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    if shutil.disk_usage(there).free < size + SPARE:
+        raise Stopped
 
 
 def fetch_quietly(model: str, commit: str, names: Sequence[str], *, stop: threading.Event) -> None:

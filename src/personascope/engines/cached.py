@@ -1,12 +1,15 @@
 """The Hub's local cache, which this program shares with others: what lies where, and taking it away.
 
-Owns: the folders of the cache, :func:`holds`, :func:`forget` and :func:`forget_parts`. The one law: a file is taken
-away by its name in one commit, and its content only with the last commit that has it, as huggingface_hub does it.
+Owns: the folders of the cache, :func:`written`, :func:`forget` and :func:`forget_parts`, and the locks in it. The one
+law: a file is taken away by its name in one commit, and its content only with the last commit that has it, as
+huggingface_hub does it.
 """
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
+import errno
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -32,9 +35,39 @@ def snapshot_of(model: str, commit: str) -> Path:
     return cache_of(model) / "snapshots" / commit
 
 
-def holds(model: str, commit: str, name: str, blob: str) -> bool:
-    """Whether a file of a commit is there, or its content is, for another commit."""
-    return (snapshot_of(model, commit) / name).exists() or (cache_of(model) / "blobs" / blob).exists()
+def written(model: str, commit: str, name: str, blob: str) -> int | None:
+    """When a file of a commit, or its content for another commit, was written, in nanoseconds since 1970.
+
+    ``None`` where neither is there.
+    """
+    for path in (snapshot_of(model, commit) / name, cache_of(model) / "blobs" / blob):
+        with contextlib.suppress(OSError):
+            return path.stat().st_mtime_ns
+    return None
+
+
+def locked(path: Path, *, shared: bool = False, wait: bool = True) -> int | None:
+    """A descriptor of a file that is locked until it is closed; ``None`` if others have it and nobody is to wait.
+
+    Two descriptors of one process are told apart like those of two, and the lock ends with its process, killed or not.
+
+    Raises:
+        OSError: if the file cannot be opened, or system or file system have no such locks.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        raise OSError(errno.ENOSYS, "this system has no flock") from None
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def forget(model: str, commit: str, files: Iterable[tuple[str, str]]) -> None:
@@ -80,10 +113,11 @@ def forget_parts(model: str, blobs: Iterable[str]) -> None:
         lock = cache() / ".locks" / cache_of(model).name / f"{blob}.lock"
         if not lock.is_file():
             continue
-        with lock.open("rb") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as huggingface_hub does while it fetches
-            except BlockingIOError:
-                continue
+        descriptor = locked(lock, wait=False)  # as huggingface_hub does while it fetches
+        if descriptor is None:
+            continue
+        try:
             for part in folder.glob(f"{blob}*.incomplete"):
                 part.unlink(missing_ok=True)
+        finally:
+            os.close(descriptor)

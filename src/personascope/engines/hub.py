@@ -7,6 +7,7 @@ are huggingface_hub's own.
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,8 +19,8 @@ from typing import Final
 import huggingface_hub
 from huggingface_hub import errors
 
-from personascope.engines.cached import cache_of, snapshot_of
-from personascope.errors import CheckpointError, LineageError, PersonascopeError
+from personascope.engines.cached import cache, cache_of, snapshot_of
+from personascope.errors import CheckpointError, DiskError, LineageError, PersonascopeError
 from personascope.lineages import Checkpoint, Lineage, Milestone, natural
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
@@ -132,7 +133,9 @@ def _downloaded(model: str, revision: str, patterns: Sequence[str]) -> Path:
 
 @contextmanager
 def _answering(asked: str) -> Iterator[None]:
-    """What the Hub refuses, as an error to mend; what keeps it from answering, as :class:`_Unreachable`."""
+    """What the Hub refuses and what does not fit, as an error to mend; what keeps it from answering, as
+    :class:`_Unreachable`.
+    """
     try:
         yield
     except errors.GatedRepoError:
@@ -145,6 +148,12 @@ def _answering(asked: str) -> Iterator[None]:
         raise CheckpointError(f"'{asked}' is neither a folder nor the name of a Hub repository: check it") from None
     except PersonascopeError:
         raise
+    except OSError as problem:
+        if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskError(
+                f"{asked} does not fit on the disk of {cache()}: make room there, or allow --disk less"
+            ) from None
+        raise _Unreachable from problem
     except Exception as problem:  # each version of huggingface_hub has its own HTTP client, with its own errors
         raise _Unreachable from problem
 

@@ -6,14 +6,15 @@ while nobody holds it. What lay in the cache before is somebody else's.
 The notes of what was fetched lie beside the cache they are about, in its folder of locks, so every process that shares
 the cache knows them, whatever store it runs on. A checkpoint in use is a file with a shared lock on it, which ends with
 the process that has it, however that ends; whoever wants to delete must get it exclusively. Notes are changed under
-one lock, before anything is fetched, and written whole or not at all.
+one lock, before anything is fetched, and written whole or not at all. What was written after them is not what they are
+about: somebody deleted that, and fetched it for himself.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -67,10 +68,10 @@ class _Entry:
     def key(self) -> str:
         return _key(self.model, self.commit)
 
-    @property
-    def there(self) -> dict[str, tuple[str, int]]:
-        """Those of its files that are on the disk."""
-        return {name: each for name, each in self.files.items() if cached.holds(self.model, self.commit, name, each[0])}
+    def there(self, *, since: float = math.inf) -> dict[str, tuple[str, int]]:
+        """Those of its files that are on the disk and were not written since, in nanoseconds."""
+        at = {name: cached.written(self.model, self.commit, name, blob) for name, (blob, _) in self.files.items()}
+        return {name: each for name, each in self.files.items() if (when := at[name]) is not None and when <= since}
 
     @property
     def contents(self) -> list[tuple[str, str]]:
@@ -123,16 +124,18 @@ class Room:
     def _folder(self) -> Path:
         return cached.cache() / ".locks" / "personascope"
 
+    @property
+    def _notes(self) -> Path:
+        return self._folder / "notes.json"
+
     def held(self, model: str, commit: str) -> Hold:
         """Keeps a checkpoint from being deleted by anybody here, until the hold is closed."""
         try:
-            descriptor = self._opened(_key(model, commit))
+            return Hold(self._locked(_key(model, commit), shared=True))
         except OSError:
-            if self.limit is None:  # a cache that cannot be written to: nobody deletes from it
+            if self.limit is None:  # a cache that cannot be written to, or has no locks: nobody deletes from it
                 return Hold()
             raise
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-        return Hold(descriptor)
 
     def reserve(self, wanted: Listing, *, beside: Iterable[Listing] = ()) -> Hold | Lack:
         """Room for the weights of a checkpoint, made where that takes deleting what nobody uses: the oldest first.
@@ -152,22 +155,35 @@ class Room:
                 files = {each.name: (each.blob, each.size) for each in needed}
                 used = 1 + max((each.used for each in notes.values()), default=0)
                 notes[key] = _Entry(
-                    wanted.model, wanted.commit, files, used, coming=not all(_there(wanted, each) for each in needed)
+                    wanted.model, wanted.commit, files, used, coming=not all(there(wanted, each) for each in needed)
                 )
             return self.held(wanted.model, wanted.commit)
 
-    def arrived(self, wanted: Listing) -> None:
-        """Notes that all weights of a checkpoint are there."""
+    @contextlib.contextmanager
+    def fetching(self, wanted: Listing, hold: Hold) -> Iterator[None]:
+        """While the weights of a reserved checkpoint are fetched: then all of them are there, or the hold is closed.
+
+        What did not come is not ours: whoever fetches it later has it for himself.
+        """
+        if self.limit is None:
+            yield
+            return
+        try:
+            yield
+        except BaseException:
+            hold.close()
+            with self._noted():  # which tidies
+                pass
+            raise
         with self._noted() as notes:
-            here = notes.get(_key(wanted.model, wanted.commit))
-            if here is not None:
+            if (here := notes.get(_key(wanted.model, wanted.commit))) is not None:
                 here.coming = False
 
     def ours(self, wanted: Listing, notes: dict[str, _Entry] | None = None) -> list[HubFile]:
         """Those of the files that count: what is yet to be fetched, and what was fetched here."""
         noted = self._read() if notes is None else notes
         known = {(each.model, blob) for each in noted.values() for blob, _ in each.files.values()}
-        return [each for each in wanted.files if (wanted.model, each.blob) in known or not _there(wanted, each)]
+        return [each for each in wanted.files if (wanted.model, each.blob) in known or not there(wanted, each)]
 
     def _make_room(
         self, notes: dict[str, _Entry], wanted: Listing, contents: dict[tuple[str, str], int]
@@ -199,63 +215,67 @@ class Room:
     def _noted(self) -> Iterator[dict[str, _Entry]]:
         """The notes, while nobody else changes them; they are written when the block ends without an error."""
         try:
-            descriptor = self._opened("notes")
+            descriptor = self._locked("notes")
         except OSError as problem:
             raise DiskError(
-                f"--disk needs notes in {self._folder}, which cannot be written ({problem.strerror}): "
-                "set HF_HUB_CACHE to a folder of yours, or leave --disk out"
+                f"--disk needs notes in {self._folder}, which cannot be written and locked ({problem.strerror}): "
+                "set HF_HUB_CACHE to a folder where they can, or leave --disk out"
             ) from None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            before = self._read()
-            notes = {key: each for key, each in before.items() if self._tidy(each)}
+        with contextlib.closing(Hold(descriptor)):
+            found = self._read()
+            since = self._notes.stat().st_mtime_ns if found else 0
+            before, notes = _text(found.values()), {key: each for key, each in found.items() if self._tidy(each, since)}
             yield notes
-            text = json.dumps([vars(each) for each in notes.values()], indent=1)
-            write_text(self._folder / "notes.json", text + "\n")
-        finally:
-            os.close(descriptor)
+            if (text := _text(notes.values())) != before:
+                write_text(self._notes, text)
 
-    def _tidy(self, entry: _Entry) -> bool:
-        """Forgets what somebody else deleted, and what a killed process left half fetched; whether anything is left."""
+    def _tidy(self, entry: _Entry, since: int) -> bool:
+        """Forgets what others deleted since the notes were written, and what a killed process left half fetched.
+
+        Gives back whether anything is left.
+        """
         with contextlib.ExitStack() as locks:
             if self._exclusively(entry.key, locks):
                 if entry.coming:
                     cached.forget_parts(entry.model, [blob for _, blob in entry.contents])
-                    entry.coming = False
-                entry.files = entry.there
+                    entry.files, entry.coming = entry.there(), False
+                else:
+                    entry.files = entry.there(since=since)
         return bool(entry.files)
 
     def _read(self) -> dict[str, _Entry]:
-        path = self._folder / "notes.json"
         try:
-            told: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+            told: list[dict[str, Any]] = json.loads(self._notes.read_text(encoding="utf-8"))
             found = [_Entry(**each) for each in told]
         except FileNotFoundError:
             return {}
         except (ValueError, TypeError, OSError):
             raise DiskError(
-                f"{path} cannot be read: delete it; what it says was fetched then counts as somebody else's, and stays"
+                f"{self._notes} cannot be read: delete it; what it says was fetched then counts as somebody else's, "
+                "and stays"
             ) from None
         return {each.key: each for each in found}
 
     def _exclusively(self, key: str, locks: contextlib.ExitStack) -> bool:
         """Whether nobody uses a checkpoint; nobody can begin to while the locks are held."""
-        descriptor = self._opened(key)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
+        descriptor = self._locked(key, wait=False)
+        if descriptor is None:
             return False
         locks.callback(os.close, descriptor)
         return True
 
-    def _opened(self, name: str) -> int:
+    def _locked(self, name: str, *, shared: bool = False, wait: bool = True) -> int | None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        return os.open(self._folder / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o666)
+        return cached.locked(self._folder / f"{name}.lock", shared=shared, wait=wait)
 
 
-def _there(wanted: Listing, file: HubFile) -> bool:
-    return cached.holds(wanted.model, wanted.commit, file.name, file.blob)
+def _text(entries: Iterable[_Entry]) -> str:
+    return json.dumps([vars(each) for each in entries], indent=1) + "\n"
+
+
+def there(wanted: Listing, file: HubFile) -> bool:
+    """Whether a file of a commit, or its content for another commit, is on the disk."""
+    return cached.written(wanted.model, wanted.commit, file.name, file.blob) is not None
 
 
 def _key(model: str, commit: str) -> str:

@@ -15,7 +15,7 @@ import time
 import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar, runtime_checkable
 
@@ -50,8 +50,8 @@ class Shelf:
     its weights begin to load until its engine is closed.
 
     Example:
-        >>> shelf = Shelf(disk=100 * 10**9)
-        >>> shelf.follow([Checkpoint("allenai/Olmo-3-1025-7B", "stage1-step0")], check=False)
+        >>> shelf = Shelf()
+        >>> shelf.follow([Checkpoint("allenai/Olmo-3-1025-7B", "stage1-step0")])
     """
 
     def __init__(self, *, disk: int | None = None) -> None:
@@ -63,10 +63,11 @@ class Shelf:
         self._beside = ExitStack()
         weakref.finalize(self, self._beside.close)
 
-    def follow(self, order: Sequence[Checkpoint], *, beside: Sequence[Checkpoint] = (), check: bool = True) -> None:
+    def follow(self, order: Sequence[Checkpoint], *, beside: Sequence[Checkpoint] = ()) -> None:
         """Says which checkpoints will be asked for, in which order, and which stay in use beside each of them.
 
-        One of the order that is also beside it comes when it is asked for, and stays.
+        One of the order that is also beside it comes when it is asked for, and stays. What was begun for an order
+        before ends, so an empty one ends all.
 
         Raises:
             DiskError: if one of them, with those beside it, takes more than there may be.
@@ -79,7 +80,7 @@ class Shelf:
             self._next = None
         self._beside.close()
         self.beside = ()
-        if check and self.disk is not None:
+        if self.disk is not None:
             self._check(self._order, tuple(beside))
 
     def serve(self, engine: Opened) -> Opened:
@@ -110,10 +111,13 @@ class Shelf:
             yield checkpoint.path
             return
         room, wanted = self._room(), None if self.disk is None else _weights_of(checkpoint)
-        with closing(self._reserved(wanted) if wanted else room.held(checkpoint.model, checkpoint.revision)):
-            folder = loading.weight_folder(checkpoint)
-            if wanted:
-                room.arrived(wanted)
+        if wanted is None:
+            with closing(room.held(checkpoint.model, checkpoint.revision)):
+                yield loading.weight_folder(checkpoint)
+            return
+        with closing(self._reserved(wanted)) as hold:
+            with room.fetching(wanted, hold):
+                folder = loading.weight_folder(checkpoint)
             yield folder
 
     def _room(self) -> Room:
@@ -127,12 +131,12 @@ class Shelf:
 
         collected = False
         while isinstance(found := self._room().reserve(wanted), Lack):
+            if found.needed > found.limit or (collected and not found.coming):
+                raise found.error()
             if not collected:  # an engine that nobody has any more uses nothing
                 gc.collect()
                 collected = True
                 continue
-            if not found.coming or found.needed > found.limit:
-                raise found.error()
             with self._changing:
                 if self._next is not None:
                     self._next.cancel()
@@ -151,9 +155,10 @@ class Shelf:
             ahead = self._next
             if ahead is None or place is None or place == ahead.place - 1:
                 return
-            if place != ahead.place or not ahead.started:
+            coming = place == ahead.place and ahead.started
+            if not coming:
                 ahead.cancel()
-        if place == ahead.place and ahead.started:
+        if coming:
             ahead.fetched.wait()
 
     def _begin(self, place: int | None) -> None:
@@ -172,13 +177,11 @@ class Shelf:
         every = [each for each in dict.fromkeys((*order, *beside)) if each.path is None]
         with ThreadPoolExecutor(max_workers=8) as pool:
             listings = dict(zip(every, pool.map(_listing_at_the_door, every), strict=True))
-        room = self._room()
+        room, known = self._room(), {each: found for each, found in listings.items() if found is not None}
         counted = {
-            each: {(found.model, file.blob): file.size for file in room.ours(found)}
-            for each, found in listings.items()
-            if found is not None
+            each: {(found.model, file.blob): file.size for file in room.ours(found)} for each, found in known.items()
         }
-        self.beside = tuple(filter(None, map(listings.get, beside)))
+        self.beside = tuple(known[each] for each in beside if each in known)
         for found in self.beside:  # what stays in use is not to be fetched twice
             self._beside.callback(room.held(found.model, found.commit).close)
         for each in order or beside:
@@ -216,8 +219,7 @@ class _Ahead(threading.Thread):
 
         atexit.register(self._ended)
         try:
-            with self._lent() as folder:
-                files = loading.weight_files(folder)
+            files = loading.weight_files(self._fetch())
             self.fetched.set()
             if sum(path.stat().st_size for path in files) >= ahead.WORTH_IT:
                 ahead.read_ahead(files, stop=self.stop)
@@ -232,28 +234,25 @@ class _Ahead(threading.Thread):
         self.stop.set()
         self.join(timeout=1)
 
-    @contextmanager
-    def _lent(self) -> Iterator[Path]:
+    def _fetch(self) -> Path:
         from personascope.engines import ahead, cached, hub, loading
+        from personascope.engines.room import there
 
-        if self._checkpoint.path is not None:
-            self.started = True
-            yield self._checkpoint.path
-            return
         asked = self._checkpoint
+        if asked.path is not None:
+            self.started = True
+            return asked.path
         listing = hub.list_files(asked.model, asked.revision)
         if listing is None:  # what the cache has can still be read
-            yield cached.snapshot_of(asked.model, hub.noted_commit(asked.model, asked.revision) or "unknown")
-            return
+            return cached.snapshot_of(asked.model, hub.noted_commit(asked.model, asked.revision))
         weights, texts = loading.needed_among(listing.names)
         wanted = listing.only(weights)
-        with self._room(wanted):
+        with closing(self._reserved(wanted)) as hold, self._shelf._room().fetching(wanted, hold):
+            ahead.check_disk(cached.cache(), sum(each.size for each in wanted.files if not there(wanted, each)))
             ahead.fetch_quietly(listing.model, listing.commit, sorted(texts | weights), stop=self.stop)
-            if self._shelf.disk is not None:
-                self._shelf._room().arrived(wanted)
-        yield cached.snapshot_of(listing.model, listing.commit)
+        return cached.snapshot_of(listing.model, listing.commit)
 
-    def _room(self, wanted: Listing) -> AbstractContextManager[Hold]:
+    def _reserved(self, wanted: Listing) -> Hold:
         """Waits for room: what is in use now will be closed before these are asked for, or they will not be awaited."""
         from personascope.engines.ahead import Stopped
         from personascope.engines.room import Lack
@@ -269,7 +268,7 @@ class _Ahead(threading.Thread):
                     found = room.reserve(wanted, beside=self._shelf.beside)
                 self.started = not isinstance(found, Lack)
             if not isinstance(found, Lack):
-                return closing(found)
+                return found
             if found.needed > found.limit:
                 raise found.error()
             self.stop.wait(WAIT)
