@@ -94,7 +94,10 @@ def run_in(
             raise
         return engine
 
-    result = run_study(study, lineage, traits, open_engine=noted, judge=judge)
+    try:
+        result = run_study(study, lineage, traits, open_engine=noted, judge=judge)
+    finally:
+        shelf.follow(())  # nobody waits for the next checkpoint any more
     for outcome in result.outcomes:
         if isinstance(outcome, Absence) and outcome.kind == "no checkpoint":
             opened[name_of(outcome.milestone.checkpoint)] = outcome.reason

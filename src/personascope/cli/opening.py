@@ -32,14 +32,8 @@ class Asking:
     dtype: str | None
     ledger: Ledger
     engine: str = "transformers"
-    disk: str | None = None
-
-    def __post_init__(self) -> None:
-        self.shelf()
-
-    def shelf(self) -> Shelf:
-        """Where weights come from, and how much of the disk they may take."""
-        return shelf_of(self.disk)
+    shelf: Shelf | None = None
+    """Where weights come from; without one they come when they are asked for, and stay."""
 
     def settle(self, path: Path) -> None:
         """Keeps what calls took in a file of runs, and says it."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from personascope.cli import outputs, terminal
-from personascope.cli.opening import COSTS, Asking, ledger_of, sampling_for
+from personascope.cli.opening import COSTS, Asking, ledger_of, sampling_for, shelf_of
 from personascope.cli.options import (
     Device,
     Dtype,
@@ -64,7 +64,12 @@ def run(
     from personascope.kinds import open_study
 
     chosen = open_study(study).changed(judge=judge, limit=limit)
-    _run(chosen, out, Asking(device, dtype, ledger_of(budget or chosen.budget, price), on, disk), as_json=as_json)
+    _run(
+        chosen,
+        out,
+        Asking(device, dtype, ledger_of(budget or chosen.budget, price), on, shelf_of(disk)),
+        as_json=as_json,
+    )
 
 
 def trace(
@@ -129,7 +134,7 @@ def trace(
         },
     }
     chosen = study_in(table, source="personascope trace")
-    _run(chosen, out, Asking(device, dtype, ledger_of(budget, price), on, disk), as_json=as_json)
+    _run(chosen, out, Asking(device, dtype, ledger_of(budget, price), on, shelf_of(disk)), as_json=as_json)
 
 
 def plan(
@@ -185,7 +190,7 @@ def _run(chosen: Chosen, out: Path, asking: Asking, *, as_json: bool) -> None:
     try:
         with terminal.progress(counted.get("responses", 0) + counted.get("verdicts", 0)) as bar:
             where = (out, Store(out / "store"), asking.device, asking.dtype, bar, made.append, asking.ledger)
-            place = Workplace(*where, engine=asking.engine, shelf=asking.shelf())
+            place = Workplace(*where, engine=asking.engine, shelf=asking.shelf or shelf_of(None))
             report = chosen.run(place)
     finally:
         asking.settle(out / "store" / COSTS)
