@@ -470,6 +470,8 @@ def main(root: Path, work: Path) -> None:
     import personascope.engines.transformers  # before any process is made of this one  # noqa: F401
 
     publish(root)
+    gc.collect()
+    gc.freeze()  # every engine that is closed collects, and would look at all that was imported, fifty times over
     seen = Seen(root)
     Hub.halfway = staticmethod(seen.halfway)
     size = (root / LINE / "step5" / WEIGHTS).stat().st_size
