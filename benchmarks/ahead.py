@@ -125,16 +125,9 @@ class Slow(hub_stand_in.Hub):
 def serve(root: Path) -> None:
     """The stand-in in this process, for ever; the port goes to standard output."""
     Slow.root = root
-    hub_stand_in.name_of = _remembered(hub_stand_in.name_of)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow)
     print(server.server_port, flush=True)
     server.serve_forever()
-
-
-def _remembered(function: Any) -> Any:
-    """Hashing weights for every question would be most of what the stand-in does."""
-    known: dict[Path, str] = {}
-    return lambda file: known.setdefault(file, known.get(file) or function(file))
 
 
 def walk(root: Path, ahead: str) -> None:

@@ -36,7 +36,10 @@ PATIENCE = 60
 
 
 def publish(root: Path) -> None:
-    """Five checkpoints of a line, one that has the last one's weights, one that has none, and another model."""
+    """Five checkpoints of a line, some more, and another model.
+
+    Of the others one has the last one's weights, one has none, and one is said to be larger than any disk.
+    """
     import transformers
 
     import toy_models
@@ -47,6 +50,7 @@ def publish(root: Path) -> None:
     for label in ("same", "hollow"):
         shutil.copytree(root / LINE / "step5", root / LINE / label)
     (root / LINE / "hollow" / WEIGHTS).unlink()
+    toy_models.build(root / LINE / hub_stand_in.VAST, seed=8)
     toy_models.build(root / POST / "main", seed=9)
 
 
@@ -64,11 +68,7 @@ class Seen:
         """A new cache; contents of branches that are somebody else's are not counted."""
         from huggingface_hub import constants
 
-        from personascope.engines.ahead import THREAD
-
-        for thread in threading.enumerate():  # what the scene before had begun is over
-            if thread.name == THREAD:
-                thread.join()
+        self.over()  # what the scene before had begun
         self.cache = self.root.parent / "caches" / name
         constants.HF_HUB_CACHE = str(self.cache)
         self.fetched: list[str] = []
@@ -76,6 +76,14 @@ class Seen:
         self.theirs = {name_of(self.root / LINE / each / WEIGHTS) for each in theirs}
         self.peak = self.parts = 0
         return self.cache
+
+    def over(self) -> None:
+        """Waits until nothing is done ahead any more."""
+        from personascope.engines.ahead import THREAD
+
+        for thread in threading.enumerate():
+            if thread.name == THREAD:
+                thread.join()
 
     def halfway(self, branch: str, name: str) -> None:
         self.look()
@@ -100,7 +108,11 @@ class Seen:
 
     def there(self) -> list[str]:
         """The branches whose weights are in the cache under their names."""
-        names = {commit(model, branch): branch for model in (LINE, POST) for branch in [*LABELS, "same", "main"]}
+        names = {
+            commit(model, branch): branch
+            for model in (LINE, POST)
+            for branch in [*LABELS, "same", "main", hub_stand_in.VAST]
+        }
         return sorted(names[path.parent.name] for path in self.cache.glob(f"models--*/snapshots/*/{WEIGHTS}"))
 
     @contextlib.contextmanager
@@ -364,6 +376,54 @@ def shared(seen: Seen, size: int) -> dict[str, object]:
     return found | {"after": seen.there()}
 
 
+def theirs(seen: Seen, size: int) -> dict[str, object]:
+    """What somebody fetched for himself: after he deleted ours, and after ours was stopped on its way."""
+    from personascope.engines import cached, hub
+    from personascope.engines.shelf import Shelf
+
+    cache = seen.begin("theirs")
+    seen.stalled = {"step4": threading.Event()}
+    shelf = Shelf(disk=int(2.5 * size))
+    shelf.follow(checkpoints(LABELS))
+    engine = loaded(shelf, "step5")
+    seen.awaited("step4")
+    shelf.follow(())
+    seen.stalled.pop("step4").set()
+    seen.over()
+    notes = json.loads((cache / ".locks" / "personascope" / "notes.json").read_text())
+    stopped = {"stopped": seen.there(), "noted": [each["commit"] for each in notes]}
+    engine.close()
+    mine = cached.snapshot_of(LINE, commit(LINE, "step5")) / WEIGHTS
+    mine.resolve().unlink()
+    mine.unlink()
+    for label in ("step5", "step4"):
+        hub.fetch(LINE, commit(LINE, label), ["*"])
+    for label in LABELS[2:]:
+        loaded(Shelf(disk=int(1.5 * size)), label).close()
+    return stopped | {"there": seen.there()}
+
+
+def without(seen: Seen, size: int) -> dict[str, object]:
+    """Without room on the disk for the next one; and on a system without locks."""
+    from personascope.engines.shelf import Shelf
+
+    seen.begin("vast")
+    shelf, order = Shelf(), ["step5", hub_stand_in.VAST]
+    shelf.follow(checkpoints(order))
+    loaded(shelf, order[0]).close()
+    seen.over()
+    ahead = list(seen.fetched)
+    loaded(shelf, order[1]).close()
+    found: dict[str, object] = {"ahead": ahead, "fetched": list(seen.fetched)}
+    seen.begin("lockless")
+    locks, sys.modules["fcntl"] = sys.modules["fcntl"], None  # type: ignore[assignment]
+    found["locks"] = refusal(lambda: loaded(Shelf(disk=2 * size), "step5"))
+    found["said"] = walk(LABELS[:2], Shelf())
+    seen.over()
+    sys.modules["fcntl"] = locks
+    return found
+
+
 def older(seen: Seen, size: int) -> dict[str, object]:
     """The same with a huggingface_hub that cannot delete single files."""
     from huggingface_hub import HFCacheInfo
@@ -482,6 +542,8 @@ def main(root: Path, work: Path) -> None:
     found |= {
         "staying": staying(seen, size),
         "shared": shared(seen, size),
+        "theirs": theirs(seen, size),
+        "without": without(seen, size),
         "older": older(seen, size),
         "together": together(seen, size),
         "commands": commands(seen, size, work),

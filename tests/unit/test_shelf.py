@@ -151,6 +151,28 @@ def test_a_content_that_somebody_else_has_too_stays(session: dict[str, Any]) -> 
     assert seen["intact"]
 
 
+def test_what_others_fetched_for_themselves_is_theirs_though_it_was_fetched_here_once(session: dict[str, Any]) -> None:
+    seen = session["theirs"]
+    assert (seen["stopped"], seen["noted"]) == (["step5"], [commit(LINE, "step5")]), "what did not come is nobody's"
+    assert seen["there"] == ["step1", "step4", "step5"], "something was deleted that its owner had fetched himself"
+
+
+def test_where_the_disk_has_no_room_the_next_checkpoint_is_fetched_when_it_is_asked_for(
+    session: dict[str, Any],
+) -> None:
+    assert session["without"]["ahead"] == ["step5"], "the disk was to be filled to its brim"
+    assert session["without"]["fetched"] == ["step5", "vast"]
+
+
+def test_a_system_without_locks_loads_checkpoints_and_knows_no_limit(
+    session: dict[str, Any], plain: list[list[int]]
+) -> None:
+    seen = session["without"]
+    assert seen["said"] == plain[:2]
+    assert "cannot be written and locked (this system has no flock): set HF_HUB_CACHE to" in seen["locks"]
+    assert "or leave --disk out" in seen["locks"]
+
+
 def test_an_older_huggingface_hub_deletes_the_same(session: dict[str, Any]) -> None:
     assert session["older"] == {"there": ["same", "step3"], "contents": 2, "intact": True}
 
