@@ -136,11 +136,13 @@ def test_what_fits_or_is_not_known_to_the_hub_is_not_refused_at_the_door(session
     assert seen["there"] == ["step2", "step3", "step4"], "what the lost notes told of counts as somebody else's"
 
 
-def test_a_fault_ahead_is_silent_and_comes_up_when_the_checkpoint_is_opened(session: dict[str, Any]) -> None:
+def test_a_fault_ahead_is_silent_and_comes_up_when_the_checkpoint_is_opened(
+    session: dict[str, Any], plain: list[list[int]]
+) -> None:
     seen = session["gone"]
-    assert "no such revision" in seen["plain"][1]
-    assert "no weights" in seen["plain"][2]
-    assert seen["shelf"] == seen["limited"] == seen["plain"]
+    assert "no such revision" in seen["plain"][0]
+    assert "no weights" in seen["plain"][1]
+    assert seen["shelf"] == seen["limited"] == [plain[0], *seen["plain"], plain[1]]
     assert session["printed"] == "", "something was printed that nobody asked for"
 
 

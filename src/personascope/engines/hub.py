@@ -151,7 +151,7 @@ def _answering(asked: str) -> Iterator[None]:
     except OSError as problem:
         if problem.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskError(
-                f"{asked} does not fit on the disk of {cache()}: make room there, or allow --disk less"
+                f"{asked} does not fit on the disk of {cache()}: make room there, or give a smaller --disk"
             ) from None
         raise _Unreachable from problem
     except Exception as problem:  # each version of huggingface_hub has its own HTTP client, with its own errors
