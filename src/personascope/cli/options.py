@@ -36,7 +36,7 @@ MostSpent = Annotated[
 ]
 MostOnDisk = Annotated[
     str | None,
-    typer.Option("--disk", help="Weights fetched from the Hub take no more: 100GB. Older ones fetched so are deleted."),
+    typer.Option("--disk", help="Let weights that are fetched with it take no more: 100GB. The oldest of them go."),
 ]
 Price = Annotated[str | None, typer.Option(help="IN,OUT in US dollars per million tokens, if none is noted.")]
 

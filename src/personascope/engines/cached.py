@@ -12,12 +12,9 @@ import errno
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import huggingface_hub
 from huggingface_hub import constants
-
-from personascope.errors import DiskError
 
 
 def cache() -> Path:
@@ -74,36 +71,22 @@ def forget(model: str, commit: str, files: Iterable[tuple[str, str]]) -> None:
     """Takes files of a commit away, each a name and a content; a content that another commit has stays.
 
     The commit's other files stay, and what its name on the Hub means.
-
-    Raises:
-        DiskError: if one cannot be taken away, because huggingface_hub finds no sense in the folder it lies in.
     """
-    files = list(files)
-    folder = snapshot_of(model, commit)
-    paths = {str(folder / name) for name, _ in files}
+    files, folder = list(files), snapshot_of(model, commit)
+    paths = [folder / name for name, _ in files]
     found = huggingface_hub.scan_cache_dir(cache())
-    every = [file for repository in found.repos for revision in repository.revisions for file in revision.files]
-    going = [file for file in every if str(file.file_path) in paths]
-    if hasattr(found, "delete_files"):
-        found.delete_files(*going).execute()
-    else:
-        _delete(going, {str(file.blob_path) for file in every if str(file.file_path) not in paths})
-    if left := sorted(path for path in paths if Path(path).exists()):
-        raise DiskError(f"{left[0]} cannot be deleted to make room: `hf cache ls` says what is wrong; mend it")
+    if hasattr(found, "delete_files"):  # newer versions keep some contents where repositories share them
+        every = (file for repository in found.repos for revision in repository.revisions for file in revision.files)
+        found.delete_files(*(file for file in every if file.file_path in paths)).execute()
+    # Older ones cannot; none looks at a repository where something is amiss, or at a content that no commit has because
+    # a download was killed between its last two steps.
+    for path in paths:
+        path.unlink(missing_ok=True)
     pointed = {path.readlink().name for path in folder.parent.rglob("*") if path.is_symlink()}
-    # A download that was killed between its last two steps leaves a content that no commit has.
     for _, blob in files:
         if blob not in pointed:
             (cache_of(model) / "blobs" / blob).unlink(missing_ok=True)
     forget_parts(model, [blob for _, blob in files])
-
-
-def _delete(files: Iterable[Any], kept: set[str]) -> None:
-    """What newer versions of huggingface_hub do themselves."""
-    for file in files:
-        Path(file.file_path).unlink(missing_ok=True)
-        if str(file.blob_path) not in kept:
-            Path(file.blob_path).unlink(missing_ok=True)
 
 
 def forget_parts(model: str, blobs: Iterable[str]) -> None:

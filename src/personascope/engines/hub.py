@@ -108,7 +108,12 @@ def list_files(model: str, revision: str) -> Listing | None:
             ]
     except _Unreachable:
         return None
-    return Listing(model, str(told.sha), tuple(files))
+    return Listing(model, str(told.sha), tuple(filter(_within, files)))
+
+
+def _within(file: HubFile) -> bool:
+    """Whether a file lies in the folder it is said to: it may be deleted by its name."""
+    return not {"", ".", ".."} & {*file.name.split("/"), file.blob} and "/" not in file.blob
 
 
 def chosen(names: Iterable[str], patterns: Sequence[str]) -> set[str]:
