@@ -27,7 +27,10 @@ _at_work = threading.local()
 
 
 class Attention(Protocol):
-    """What is at work while a forward pass runs over ``count`` tokens, and behind them some that fill it up."""
+    """What is at work while a forward pass runs over ``count`` tokens, and behind them some that fill it up.
+
+    Those are told numbers too, whichever.
+    """
 
     @property
     def count(self) -> int: ...
@@ -56,14 +59,11 @@ def _attend(
         raise EngineError(f"{type(module).__name__} wants {beyond or 'a mask'} of attention, which is not shared")
     attention: Attention = _at_work.attention
     size = query.shape[-1]
-    flat = [each[0].transpose(0, 1)[: attention.count] for each in (query, key, value)]
+    flat = [each[0].transpose(0, 1) for each in (query, key, value)]
     scaling = others.get("scaling")
     scale = size**-0.5 if scaling is None else scaling
     window = others.get("sliding_window")
-    told = attention.attend(module.layer_idx, flat[0], flat[1], flat[2], scale, window)
-    filled = told.new_zeros((query.shape[2], *told.shape[1:]))
-    filled[: attention.count] = told
-    return filled[None], None
+    return attention.attend(module.layer_idx, flat[0], flat[1], flat[2], scale, window)[None], None
 
 
 AttentionInterface.register(NAME, _attend)

@@ -1,12 +1,14 @@
 """How much goes through a model at once.
 
-Owns: :func:`in_padded_batches`, :func:`in_shared_batches` and :func:`halving`. The one law: memory decides how rows are
-batched, never what they say, and no row is lost to a batch that did not fit.
+Owns: :func:`in_padded_batches`, :func:`in_shared_batches`, :func:`halving`, :func:`keep_freed` and :func:`let_go`. The
+one law: memory decides how rows are batched, never what they say, and no row is lost to a batch that did not fit.
 """
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import platform
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +37,11 @@ class Size:
     more: int = 0
     tokens: tuple[int, ...] = ()
 
+
+_C_LIBRARY: Final = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
+"""Their numbers in glibc's malloc.h."""
 
 Kind = Literal["padded", "shared", "logits"]
 """Rows of one width, rows that share what their prompts have in common, and padded ones with logits at every token."""
@@ -132,9 +139,22 @@ def halving(rows: Sequence[int], work: Callable[[list[int]], None]) -> None:
     halving(rows[middle:], work)
 
 
+def keep_freed() -> None:
+    """Has the C library keep what a process frees for what it needs next, up to :func:`let_go`, where it is glibc.
+
+    Else large arrays go back to the system as they are freed and come anew, page by page: while 460 rows of a 27 M
+    parameter model speak, 300,000 to 800,000 pages are fetched, which takes 0.5 to 1.2 of 7.2 to 7.8 CPU seconds.
+    """
+    if _C_LIBRARY is not None:
+        _C_LIBRARY.mallopt(_M_MMAP_THRESHOLD, 2**30)
+        _C_LIBRARY.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
 def let_go() -> None:
     """Gives memory back that nothing holds any longer."""
     gc.collect()
+    if _C_LIBRARY is not None:
+        _C_LIBRARY.malloc_trim(0)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 

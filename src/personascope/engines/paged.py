@@ -62,7 +62,9 @@ class PagedAttention:
         scaling: float,
         window: int | None,
     ) -> Float[torch.Tensor, "token heads size"]:
-        return self._now.attend(layer, query, key, value, scaling, window)
+        asked, keys, values = (each[: self.count] for each in (query, key, value))
+        told = self._now.attend(layer, asked, keys, values, scaling, window)
+        return torch.cat([told, told.new_zeros((len(query) - self.count, *told.shape[1:]))])
 
     def _answering(self) -> AnswerAttention:
         if self._answers is None:

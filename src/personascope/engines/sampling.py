@@ -10,6 +10,7 @@ There is no hidden ``top_k`` and nothing of a model's ``generation_config`` take
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import torch
@@ -17,6 +18,12 @@ from jaxtyping import Float, Int
 
 from personascope.errors import EngineError
 from personascope.records import Sampling
+
+AT_ONCE: Final = 2**17
+"""Logits that are looked at together on a CPU: they stay in its cache from the first step to the last."""
+
+BLOCK: Final = 64
+"""Tokens whose weights are summed up together."""
 
 
 class Sampler:
@@ -59,22 +66,11 @@ class Sampler:
         Raises:
             EngineError: if the logits of a row are not numbers, as after an edit too strong for the dtype.
         """
-        scores = logits.to(self.device, torch.float64)
-        if not bool(torch.isfinite(scores.amax(-1)).all()):
-            raise EngineError(
-                "the model's logits are not finite, so no token can be drawn: lower the strength of the edit, "
-                "or choose dtype float32"
-            )
-        if self._penalises:
-            scores = self._penalised(scores)
-        greedy = self._temperature[:, 0] == 0
-        if bool(greedy.all()):
-            tokens = scores.argmax(-1)
-        else:
-            tokens = self._inverted(scores, step)
-            tokens = torch.where(greedy, scores.argmax(-1), tokens) if bool(greedy.any()) else tokens
-        self._seen[:, self._said + step] = tokens
-        return tokens
+        rows, vocabulary = logits.shape
+        some = rows if self.device.type != "cpu" else max(1, AT_ONCE // vocabulary)
+        tokens = [self._drawn(logits, slice(first, first + some), step) for first in range(0, rows, some)]
+        self._seen[:, self._said + step] = torch.cat(tokens)
+        return self._seen[:, self._said + step].clone()
 
     def keep(self, rows: Int[torch.Tensor, "kept"]) -> None:
         """Drops every other row."""
@@ -82,21 +78,52 @@ class Sampler:
         for name in ("_temperature", "_top_p", "_penalty", "_uniforms", "_seen"):
             setattr(self, name, getattr(self, name)[rows])
 
-    def _penalised(self, scores: Float[torch.Tensor, "row token"]) -> Float[torch.Tensor, "row token"]:
-        seen = scores.gather(-1, self._seen)
-        return scores.scatter(-1, self._seen, torch.where(seen < 0, seen * self._penalty, seen / self._penalty))
-
-    def _inverted(self, scores: Float[torch.Tensor, "row token"], step: int) -> Int[torch.Tensor, "row"]:
-        heated = scores / torch.where(self._temperature == 0, 1.0, self._temperature)
-        weights = (heated - heated.amax(-1, keepdim=True)).exp_()
-        narrowed = (self._top_p[:, 0] < 1).nonzero()[:, 0]
+    def _drawn(self, logits: Float[torch.Tensor, "row token"], rows: slice, step: int) -> Int[torch.Tensor, "some"]:
+        """The next token of some rows."""
+        scores = logits[rows].to(self.device, torch.float64, copy=True)
+        if self._penalises:
+            said, penalty = self._seen[rows], self._penalty[rows]
+            seen = scores.gather(-1, said)
+            scores.scatter_(-1, said, torch.where(seen < 0, seen * penalty, seen / penalty))
+        highest = scores.amax(-1, keepdim=True)
+        if not bool(torch.isfinite(highest).all()):
+            raise EngineError(
+                "the model's logits are not finite, so no token can be drawn: lower the strength of the edit, "
+                "or choose dtype float32"
+            )
+        temperature = self._temperature[rows]
+        greedy = temperature == 0
+        likeliest = scores.argmax(-1, keepdim=True) if bool(greedy.any()) else None
+        if likeliest is not None and bool(greedy.all()):
+            return likeliest[:, 0]
+        heat = torch.where(greedy, 1.0, temperature)
+        weights = scores.div_(heat).sub_(highest / heat).exp_()
+        narrowed = (self._top_p[rows, 0] < 1).nonzero()[:, 0]
         if len(narrowed):
-            weights[narrowed] = _nucleus(weights[narrowed], self._top_p[narrowed])
-        mass = weights.cumsum(-1)
-        total = mass[:, -1:]
-        # The product may round up to the total, which no cumulated mass exceeds: the last token then takes it.
-        target = torch.minimum(self._uniforms[:, step : step + 1] * total, torch.nextafter(total, total * 0))
-        return torch.searchsorted(mass, target, right=True)[:, 0]
+            weights[narrowed] = _nucleus(weights[narrowed], self._top_p[rows][narrowed])
+        tokens = _inverted(weights, self._uniforms[rows, step : step + 1])
+        return (tokens if likeliest is None else torch.where(greedy, likeliest, tokens))[:, 0]
+
+
+def _inverted(
+    weights: Float[torch.Tensor, "row token"], uniforms: Float[torch.Tensor, "row 1"]
+) -> Int[torch.Tensor, "row 1"]:
+    """The token at which the weights, summed up in order, exceed a share of their total.
+
+    It is looked for among sums of blocks first and then in one block: to sum up one by one is slow.
+    """
+    blocks = torch.nn.functional.pad(weights, (0, -weights.shape[1] % BLOCK)).view(len(weights), -1, BLOCK)
+    mass = blocks.sum(-1).cumsum(-1)
+    target = _below(uniforms * mass[:, -1:], mass[:, -1:])
+    block = torch.searchsorted(mass, target, right=True)
+    before = torch.where(block > 0, mass.gather(-1, (block - 1).clamp(min=0)), 0.0)
+    inside = before + blocks.gather(1, block[..., None].expand(-1, -1, BLOCK))[:, 0].cumsum(-1)
+    return BLOCK * block + torch.searchsorted(inside, _below(target, inside[:, -1:]), right=True)
+
+
+def _below(target: Float[torch.Tensor, "row 1"], total: Float[torch.Tensor, "row 1"]) -> Float[torch.Tensor, "row 1"]:
+    """The target, or the number next to the total if it was rounded up to that, which no sum exceeds."""
+    return torch.minimum(target, torch.nextafter(total, total * 0))
 
 
 def _nucleus(

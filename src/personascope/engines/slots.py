@@ -39,13 +39,12 @@ with warnings.catch_warnings():
 
 @dataclass(eq=False)
 class _Group:
-    """Tokens that look back about as far: their places in the pass, and the slots and masks of their pasts."""
+    """Tokens that look back about as far: the slots and masks of their pasts."""
 
-    places: Int[torch.Tensor, "token"]
     slots: Int[torch.Tensor, "token width"]
     ages: Int[torch.Tensor, "token width"]
     """How many tokens ago each slot was filled; below zero for one that only fills the width up."""
-    columns: dict[tuple[int, int], torch.Tensor]
+    patterns: dict[tuple[int, int], torch.Tensor]
     masks: dict[int | None, torch.Tensor]
 
 
@@ -55,48 +54,57 @@ class SlotAttention:
     def __init__(self, tree: PromptTree, *, longest: int) -> None:
         lengths = np.array([len(path) for path in tree.paths])
         self._tree = tree
+        # Nodes in the order in which rows meet them, so that most of a row's past stands in one piece.
+        met = np.array(list(dict.fromkeys(np.concatenate(tree.paths).tolist())))
+        self._node_slots = np.empty(len(met), dtype=np.int64)
+        self._node_slots[met] = np.arange(len(met))
         self._slots = np.zeros((len(lengths), int(lengths.max()) + longest), dtype=np.int32)
         for row, path in enumerate(tree.paths):
-            self._slots[row, : len(path)] = path
+            self._slots[row, : len(path)] = self._node_slots[path]
         self._lengths = lengths
-        self._room = len(tree.tokens) + len(lengths) * longest
+        self._room = len(met) + len(lengths) * longest
+        self._said = len(met)
         self._held: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        self._first = self._until = 0
-        self._groups: list[_Group] = []
 
     @property
     def count(self) -> int:
-        return self._until - self._first
+        return len(self._now)
 
     def computing(self, first: int, until: int) -> None:
         """The next forward pass is over the prompt tokens ``first`` to ``until`` of the tree."""
-        self._ask(self._tree.rows[first:until], self._tree.positions[first:until])
+        nodes = slice(first, until)
+        self._ask(self._tree.rows[nodes], self._tree.positions[nodes], self._node_slots[nodes])
 
     def speaking(self, step: int) -> None:
         """The next forward pass is over the token that each row said at ``step``."""
-        self._ask(np.arange(len(self._lengths)), self._lengths + step)
+        self.hearing(np.arange(len(self._lengths)), np.full(len(self._lengths), step))
 
     def hearing(self, rows: Int[np.ndarray, "token"], steps: Int[np.ndarray, "token"]) -> None:
         """The next forward pass is over what these rows said at these steps."""
-        self._ask(rows, self._lengths[rows] + steps)
+        first, self._said = self._said, self._said + len(rows)
+        self._ask(rows, self._lengths[rows] + steps, np.arange(first, self._said))
 
     def keep(self, rows: Int[np.ndarray, "kept"], paths: Sequence[Int[np.ndarray, "position"]]) -> None:
         """Drops every other row."""
         self._slots, self._lengths = self._slots[rows], self._lengths[rows]
 
-    def _ask(self, rows: Int[np.ndarray, "token"], positions: Int[np.ndarray, "token"]) -> None:
-        self._first, self._until = self._until, self._until + len(rows)
-        self._slots[rows, positions] = np.arange(self._first, self._until)
+    def _ask(
+        self, rows: Int[np.ndarray, "token"], positions: Int[np.ndarray, "token"], slots: Int[np.ndarray, "token"]
+    ) -> None:
+        self._slots[rows, positions] = slots
+        self._now = torch.from_numpy(slots)
         widths = np.array([_width(length) for length in range(1, self._slots.shape[1] + 1)])[positions]
+        order = np.argsort(widths, kind="stable")
+        self._order, self._places = torch.from_numpy(order), torch.from_numpy(np.argsort(order))
         self._groups = []
         for width in np.unique(widths):
             places = np.flatnonzero(widths == width)
             most = max(1, AT_ONCE // int(width))
             for start in range(0, len(places), most):
                 some = places[start : start + most]
-                self._groups.append(self._group(some, rows[some], positions[some], int(width)))
+                self._groups.append(self._group(rows[some], positions[some], int(width)))
 
-    def _group(self, places: np.ndarray, rows: np.ndarray, positions: np.ndarray, width: int) -> _Group:
+    def _group(self, rows: np.ndarray, positions: np.ndarray, width: int) -> _Group:
         width = min(width, -(-self._slots.shape[1] // LANES) * LANES)
         slots = np.zeros((len(rows), width), dtype=np.int32)
         there = self._slots[rows, :width]
@@ -104,7 +112,7 @@ class SlotAttention:
         ages = positions[:, None] - np.arange(width)
         # What fills a row up is a token it sees anyway: another row's numbers, were they infinite, would spoil its own.
         slots = np.where(ages >= 0, slots, there[:, :1])
-        return _Group(torch.from_numpy(places), torch.from_numpy(slots), torch.from_numpy(ages), {}, {})
+        return _Group(torch.from_numpy(slots), torch.from_numpy(ages), {}, {})
 
     def attend(
         self,
@@ -117,23 +125,38 @@ class SlotAttention:
     ) -> Float[torch.Tensor, "token heads size"]:
         keys, values = self._kept(layer, key, value)
         heads = (query.shape[1], key.shape[1])
-        out = query.new_empty((*query.shape[:2], value.shape[-1]))
-        asked = query.float() * scaling
+        asked = query.transpose(0, 1)[:, self._order].float().mul_(scaling)
+        told, first = [], 0
         for group in self._groups:
-            told = _told(asked[group.places], keys, values, _columns(group, heads), _mask(group, window))
-            out[group.places] = told.to(out.dtype)
-        return out
+            until = first + len(group.slots)
+            pattern = self._pattern(group, heads)
+            told.append(_told(asked[:, first:until], keys, values, pattern, _mask(group, window)))
+            first = until
+        beyond = self._places[:1].expand(len(query) - self.count)
+        return torch.cat(told, dim=1).transpose(0, 1)[torch.cat([self._places, beyond])].to(query.dtype)
 
     def _kept(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of all slots, one head after another."""
         if layer not in self._held:
             self._held[layer] = (
-                key.new_empty((self._room, *key.shape[1:]), dtype=torch.float32),
-                value.new_empty((self._room, *value.shape[1:]), dtype=torch.float32),
+                key.new_empty((key.shape[1], self._room, key.shape[2]), dtype=torch.float32),
+                value.new_empty((value.shape[1], self._room, value.shape[2]), dtype=torch.float32),
             )
         keys, values = self._held[layer]
-        keys[self._first : self._until] = key
-        values[self._first : self._until] = value
+        keys[:, self._now] = key[: self.count].transpose(0, 1).float()
+        values[:, self._now] = value[: self.count].transpose(0, 1).float()
         return keys.flatten(0, 1), values.flatten(0, 1)
+
+    def _pattern(self, group: _Group, heads: tuple[int, int]) -> torch.Tensor:
+        """Which keys each token looks at, head after head: a sparse matrix with room for the scores."""
+        if heads not in group.patterns:
+            mine = torch.arange(heads[0], dtype=torch.int32) // (heads[0] // heads[1])
+            columns = (group.slots + (mine * self._room)[:, None, None]).reshape(-1)
+            bounds = torch.arange(0, len(columns) + 1, group.slots.shape[1], dtype=torch.int32)
+            shape = (heads[0] * len(group.slots), heads[1] * self._room)
+            scores = torch.zeros(len(columns))
+            group.patterns[heads] = torch.sparse_csr_tensor(bounds, columns, scores, size=shape, check_invariants=False)
+        return group.patterns[heads]
 
 
 def _width(length: int) -> int:
@@ -142,39 +165,31 @@ def _width(length: int) -> int:
     return -(-length // step) * step
 
 
-def _columns(group: _Group, heads: tuple[int, int]) -> Int[torch.Tensor, "score"]:
-    """The places of the keys that each head of each token looks at, when all keys of all slots stand in a row."""
-    if heads not in group.columns:
-        mine = torch.arange(heads[0], dtype=torch.int32) // (heads[0] // heads[1])
-        group.columns[heads] = (group.slots[:, None] * heads[1] + mine[:, None]).reshape(-1)
-    return group.columns[heads]
-
-
-def _mask(group: _Group, window: int | None) -> Float[torch.Tensor, "token 1 width"]:
+def _mask(group: _Group, window: int | None) -> Float[torch.Tensor, "token width"]:
     """What is added to scores: a token looks neither at what fills it up nor at what is older than the window."""
     if window not in group.masks:
         seen = group.ages >= 0 if window is None else (group.ages >= 0) & (group.ages < window)
-        group.masks[window] = torch.where(seen, 0.0, NOTHING)[:, None]
+        group.masks[window] = torch.where(seen, 0.0, NOTHING)
     return group.masks[window]
 
 
 def _told(
-    asked: Float[torch.Tensor, "token heads size"],
+    asked: Float[torch.Tensor, "heads token size"],
     keys: Float[torch.Tensor, "key size"],
     values: Float[torch.Tensor, "key value_size"],
-    columns: Int[torch.Tensor, "score"],
-    mask: Float[torch.Tensor, "token 1 width"],
-) -> Float[torch.Tensor, "token heads value_size"]:
+    pattern: torch.Tensor,
+    mask: Float[torch.Tensor, "token width"],
+) -> Float[torch.Tensor, "heads token value_size"]:
     """The means of the values that each head of each token looks at."""
-    tokens, heads, size = asked.shape
-    width = mask.shape[-1]
-    bounds = torch.arange(0, len(columns) + 1, width, dtype=torch.int32)
-    pattern = torch.sparse_csr_tensor(
-        bounds, columns, keys.new_zeros(len(columns)), size=(tokens * heads, len(keys)), check_invariants=False
-    )
-    scores = torch.sparse.sampled_addmm(pattern, asked.reshape(-1, size), keys.t(), beta=0.0).values()
-    weights = scores.view(tokens, heads, width).add_(mask).softmax(-1)
+    heads, tokens, size = asked.shape
+    torch.sparse.sampled_addmm(pattern, asked.reshape(-1, size), keys.t(), beta=0.0, out=pattern)
+    weights = pattern.values().view(heads, *mask.shape).add_(mask).softmax(-1)
     told = torch.nn.functional.embedding_bag(
-        columns, values, bounds, mode="sum", per_sample_weights=weights.reshape(-1), include_last_offset=True
+        pattern.col_indices(),
+        values,
+        pattern.crow_indices(),
+        mode="sum",
+        per_sample_weights=weights.reshape(-1),
+        include_last_offset=True,
     )
-    return told.view(tokens, heads, -1)
+    return told.view(heads, tokens, -1)

@@ -264,6 +264,8 @@ class TransformersEngine:
 
     def _weights(self) -> Loaded:
         if self._loaded is None:
+            if self._device.type == "cpu":
+                memory.keep_freed()
             self._loaded, self._held = lending.load(
                 self.weights,
                 self._checkpoint,
