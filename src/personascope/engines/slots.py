@@ -65,14 +65,17 @@ class SlotAttention:
         self._room = len(met) + len(lengths) * longest
         self._said = len(met)
         self._held: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._now: slice | torch.Tensor = slice(0)
+        self._count = 0
 
     @property
     def count(self) -> int:
-        return len(self._now)
+        return self._count
 
     def computing(self, first: int, until: int) -> None:
         """The next forward pass is over the prompt tokens ``first`` to ``until`` of the tree."""
         nodes = slice(first, until)
+        self._now = torch.from_numpy(self._node_slots[nodes])
         self._ask(self._tree.rows[nodes], self._tree.positions[nodes], self._node_slots[nodes])
 
     def speaking(self, step: int) -> None:
@@ -82,6 +85,7 @@ class SlotAttention:
     def hearing(self, rows: Int[np.ndarray, "token"], steps: Int[np.ndarray, "token"]) -> None:
         """The next forward pass is over what these rows said at these steps."""
         first, self._said = self._said, self._said + len(rows)
+        self._now = slice(first, self._said)
         self._ask(rows, self._lengths[rows] + steps, np.arange(first, self._said))
 
     def keep(self, rows: Int[np.ndarray, "kept"], paths: Sequence[Int[np.ndarray, "position"]]) -> None:
@@ -91,8 +95,8 @@ class SlotAttention:
     def _ask(
         self, rows: Int[np.ndarray, "token"], positions: Int[np.ndarray, "token"], slots: Int[np.ndarray, "token"]
     ) -> None:
+        self._count = len(rows)
         self._slots[rows, positions] = slots
-        self._now = torch.from_numpy(slots)
         widths = np.array([_width(length) for length in range(1, self._slots.shape[1] + 1)])[positions]
         order = np.argsort(widths, kind="stable")
         self._order, self._places = torch.from_numpy(order), torch.from_numpy(np.argsort(order))
@@ -125,15 +129,15 @@ class SlotAttention:
     ) -> Float[torch.Tensor, "token heads size"]:
         keys, values = self._kept(layer, key, value)
         heads = (query.shape[1], key.shape[1])
-        asked = query.transpose(0, 1)[:, self._order].float().mul_(scaling)
+        asked = (query.index_select(0, self._order).float() * scaling).transpose(0, 1)
         told, first = [], 0
         for group in self._groups:
             until = first + len(group.slots)
             pattern = self._pattern(group, heads)
-            told.append(_told(asked[:, first:until], keys, values, pattern, _mask(group, window)))
+            told.append(_told(asked[:, first:until], keys, values, pattern, _mask(group, window)).transpose(0, 1))
             first = until
-        beyond = self._places[:1].expand(len(query) - self.count)
-        return torch.cat(told, dim=1).transpose(0, 1)[torch.cat([self._places, beyond])].to(query.dtype)
+        beyond = self._places[:1].expand(len(query) - self._count)
+        return torch.cat(told).index_select(0, torch.cat([self._places, beyond])).to(query.dtype)
 
     def _kept(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values of all slots, one head after another."""
@@ -143,8 +147,8 @@ class SlotAttention:
                 value.new_empty((value.shape[1], self._room, value.shape[2]), dtype=torch.float32),
             )
         keys, values = self._held[layer]
-        keys[:, self._now] = key[: self.count].transpose(0, 1).float()
-        values[:, self._now] = value[: self.count].transpose(0, 1).float()
+        keys[:, self._now] = key[: self._count].transpose(0, 1).float()
+        values[:, self._now] = value[: self._count].transpose(0, 1).float()
         return keys.flatten(0, 1), values.flatten(0, 1)
 
     def _pattern(self, group: _Group, heads: tuple[int, int]) -> torch.Tensor:
