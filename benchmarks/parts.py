@@ -21,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import bench_model
+import floors
 import numpy as np
 import torch
 
@@ -106,13 +107,14 @@ def speaking(folder: Path) -> None:
     pushes = [ps.Edit(0.1 * each, 1 + place, "response") for place, each in enumerate(drawn)]
     steered = [replace(each, edits=(pushes[place % 6],)) for place, each in enumerate(requests)]
     engine.generate(requests[:8]), padded.generate(requests[:8])
-    medians(
+    taken = medians(
         {
             "speaking": lambda: engine.generate(requests),
             "speaking, read at all layers": lambda: engine.generate(requests, read=True),
             "speaking, steered six ways and read": lambda: engine.generate(steered, read=True),
         }
     )
+    tell_floors(engine, requests, taken["speaking"])
     medians({"speaking, padded, by torch's own products": lambda: padded.generate(requests)}, repeats=1)
     touched, before = Touched(), time.process_time()
     with touched.counting(engine._weights().stream):
@@ -120,6 +122,17 @@ def speaking(folder: Path) -> None:
     rest = time.process_time() - before - touched.seconds
     print(f"edits and readings at all layers by themselves: {touched.seconds:.2f} of {rest:.2f} CPU s, ", end="")
     print(f"{1 + touched.seconds / rest:.3f} times; reading also takes the last token through the model")
+
+
+def tell_floors(engine: TransformersEngine, requests: list[Request], seconds: float) -> None:
+    """Prints how much of the floor speaking reached; the last token of an answer need not go through the model."""
+    answers = [each.spoken for each in engine.generate(requests)]
+    said = sum(len(tokens) - start - 1 for tokens, start in answers)
+    work = floors.work((tokens[:start] for tokens, start in answers), said)
+    for name, rate in floors.rates(len(requests)).items():
+        least = work / rate
+        reached = f"{least / seconds:.0%} of it reached"
+        print(f"floor by {name}: {work:.0f} Gflop at {rate:.0f} a second, {least:.2f} CPU s, {reached}")
 
 
 def reading(folder: Path) -> None:

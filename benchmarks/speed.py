@@ -102,44 +102,21 @@ def trace_once(job: dict[str, Any]) -> None:
 
 
 def floor(row: dict[str, int], model: Path) -> tuple[float, dict[str, float]]:
-    """The work in Gflop, and the best measured rates in Gflop/s: of torch's own product and of oneDNN's.
+    """The work in Gflop, and the best measured rates in Gflop/s: see :mod:`floors`.
 
-    Counted: every weight once per distinct prompt token and per spoken token; every head once per spoken token.
-    Attention, norms and sampling are left out. A rate is the best of 30 of ``[rows, 512] x [512, 2048]``.
+    Every steered arm has a last prompt token of its own, which is not counted.
     """
+    import floors
     import torch
     import transformers
 
     torch.set_num_threads(1)
-    size = bench_model.SIZES
-    hidden, wide = size["hidden_size"], size["intermediate_size"]
-    body = 2 * size["num_hidden_layers"] * (4 * hidden**2 + 3 * hidden * wide)
-    head = 2 * hidden * size["vocab_size"]
     tokenizer = transformers.AutoTokenizer.from_pretrained(model)
-    distinct: set[tuple[int, ...]] = set()
-    answers = 0
-    for trait in bench_model.traits(row["traits"]):
-        for text in bench_model.prompts(trait):
-            tokens = tokenizer(text)["input_ids"]
-            distinct |= {tuple(tokens[: place + 1]) for place in range(len(tokens))}
-        answers += 200 * row["draws"] + 60 * (2 + 2 * row["controls"])
-        # Every steered arm has a last prompt token of its own.
-    flops = body * len(distinct) + answers * bench_model.NEW_TOKENS * (body + head)
-    rows = min(400, answers)
-    left, right = torch.randn(rows, 512), torch.randn(512, 2048)
-    turned = right.t().contiguous()
-    products = {
-        "torch": lambda: left @ right,
-        "oneDNN": lambda: torch.ops.mkldnn._linear_pointwise(left, turned, None, "none", [], ""),
-    }
-    best = dict.fromkeys(products, 0.0)
-    with torch.inference_mode():
-        for name in list(products) * 30:
-            before = time.process_time()
-            for _ in range(10):
-                products[name]()
-            best[name] = max(best[name], 10 * 2 * rows * 512 * 2048 / (time.process_time() - before) / 1e9)
-    return row["checkpoints"] * flops / 1e9, best
+    traits = bench_model.traits(row["traits"])
+    prompts = [tuple(tokenizer(text)["input_ids"]) for trait in traits for text in bench_model.prompts(trait)]
+    answers = len(traits) * (200 * row["draws"] + 60 * (2 + 2 * row["controls"]))
+    work = floors.work(prompts, answers * bench_model.NEW_TOKENS)
+    return row["checkpoints"] * work, floors.rates(min(400, answers))
 
 
 def main() -> None:
