@@ -11,7 +11,7 @@ import scipy.stats
 import torch
 
 from naive_twin import inverted, kept_weights, penalised
-from personascope.engines.sampling import Sampler
+from personascope.engines.sampling import AT_ONCE, Sampler
 from personascope.engines.uniforms import uniforms_of
 from personascope.errors import EngineError
 from personascope.records import Edit, Request, Sampling
@@ -114,6 +114,20 @@ def test_every_mixture_of_settings_draws_what_the_naive_twin_draws() -> None:
     for row in range(rows):
         expected = drawn_naively(logits[:, row], MIXED[row], uniforms[row], prompts[row])
         assert drawn[row] == expected[: len(drawn[row])], MIXED[row]
+
+
+@pytest.mark.parametrize("vocabulary", [1000, 1024])
+def test_many_rows_and_tokens_draw_what_the_naive_twin_draws(vocabulary: int) -> None:
+    random, rows = np.random.default_rng(1), 2 * AT_ONCE // vocabulary + 3
+    settings = [Sampling(max_tokens=1, temperature=(0.7, 0.0)[row % 7 == 3]) for row in range(rows)]
+    logits = random.normal(scale=3, size=(rows, vocabulary)).astype(np.float32)
+    logits[:, ::3] = -1e4  # tokens of no weight, at the beginning and at the end
+    logits[:, -1] = -1e4
+    uniforms = [np.array([(0.0, 1 - 2**-53, random.random())[min(row, 2)]]) for row in range(rows)]
+    drawn = Sampler(settings, uniforms, [[5]] * rows, device=CPU).draw(torch.from_numpy(logits), 0).tolist()
+    expected = [drawn_naively([logits[row]], settings[row], uniforms[row], [5])[0] for row in range(rows)]
+    assert drawn == expected
+    assert drawn[0] == 1, "the lowest number draws the first token that has any weight"
 
 
 def sample_of(logits: torch.Tensor, count: int, **settings: float) -> np.ndarray:
