@@ -146,9 +146,9 @@ def keep_freed() -> None:
     """Has the C library keep what a process frees for what it needs next, up to :func:`let_go`, where it is glibc.
 
     Else activations go back to the system as they are freed and come anew, page by page: while 460 rows of a 27 M
-    parameter model speak, 300,000 to 800,000 pages are fetched, which takes 0.4 to 1.2 of 7.0 to 8.3 CPU seconds. What is
-    larger, as keys and values of a batch, still goes back at once: kept, it left holes, and the peak of ten batches was
-    1.11 times that of one; so it is 1.03.
+    parameter model speak, 300,000 to 800,000 pages are fetched, which takes 0.4 to 1.2 of 7.0 to 8.3 CPU seconds. What
+    is larger, as keys and values of a batch, still goes back at once: kept, it left holes, and the peak of ten batches
+    was 1.11 times that of one; so it is 1.03.
     """
     if _C_LIBRARY is not None:
         _C_LIBRARY.mallopt(_M_MMAP_THRESHOLD, LARGEST_KEPT)
