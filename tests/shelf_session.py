@@ -563,6 +563,8 @@ def main(root: Path, work: Path) -> None:
     server.shutdown()
     server.server_close()
     found["offline"] = walk(LABELS[:3], Shelf(disk=int(2.5 * size)))
+    next(cache.glob(f"models--*/snapshots/{commit(LINE, 'step4')}/{WEIGHTS}")).unlink()
+    found["unreached"] = refusal(lambda: loaded(Shelf(disk=int(2.5 * size)), "step4"))
     shutil.rmtree(cache)
     print(json.dumps(found))
 

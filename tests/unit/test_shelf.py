@@ -232,6 +232,7 @@ def test_a_study_that_steers_another_model_records_the_same_under_a_limit(sessio
 def test_without_the_hub_what_the_cache_has_is_used(session: dict[str, Any], plain: list[list[int]]) -> None:
     assert session["offline"][:2] == plain[:2]
     assert "not in the local cache and the Hub cannot be reached" in session["offline"][2]
+    assert "are not in the local cache, and the Hub cannot be reached: go online" in session["unreached"]
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,9 @@ from personascope.files import write_text
 _UNITS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _SIZE: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([KMGT])(I?)B\s*", re.IGNORECASE)
 
+WAIT: Final = 0.2
+"""Seconds between two looks whether there is room by now."""
+
 
 def bytes_in(text: str) -> int:
     """The bytes that a size on the disk says: ``100GB`` (1000^3), ``100GiB`` (1024^3), ``500MB``, ``1.5TB``.
@@ -141,8 +144,10 @@ class Room:
         """Room for the weights of a checkpoint, made where that takes deleting what nobody uses: the oldest first.
 
         From then on they are noted and held. Close the hold when they are not used any more. Room for what comes
-        ``beside`` them stays, or is made too.
+        ``beside`` them stays, or is made too. Without a limit they are only held.
         """
+        if self.limit is None:
+            return self.held(wanted.model, wanted.commit)
         with self._noted() as notes:
             needed = self.ours(wanted, notes)
             contents = {(each.model, file.blob): file.size for each in beside for file in self.ours(each, notes)}
@@ -188,7 +193,7 @@ class Room:
     def _make_room(
         self, notes: dict[str, _Entry], wanted: Listing, contents: dict[tuple[str, str], int]
     ) -> Lack | None:
-        assert self.limit is not None
+        assert self.limit is not None  # :meth:`reserve` looked
         kept = dict(notes)
         kept.pop(_key(wanted.model, wanted.commit), None)
         going: list[_Entry] = []

@@ -8,7 +8,6 @@ The order in which checkpoints will be asked for is known where a lineage is; no
 
 from __future__ import annotations
 
-import atexit
 import gc
 import threading
 import time
@@ -17,19 +16,17 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from personascope.engines import Engine
 from personascope.errors import CheckpointError, DiskError
 from personascope.lineages import Checkpoint
 
 if TYPE_CHECKING:
+    from personascope.engines.ahead import Ahead
     from personascope.engines.hub import Listing
     from personascope.engines.lending import Weights
     from personascope.engines.room import Hold, Room
-
-WAIT: Final = 0.2
-"""Seconds between two looks whether there is room by now."""
 
 
 @runtime_checkable
@@ -57,11 +54,11 @@ class Shelf:
     def __init__(self, *, disk: int | None = None) -> None:
         self.disk = disk
         self._order: tuple[Checkpoint, ...] = ()
-        self._next: _Ahead | None = None
+        self._next: Ahead | None = None
         self._changing = threading.Lock()
-        self.beside: tuple[Listing, ...] = ()
-        self._beside = ExitStack()
-        weakref.finalize(self, self._beside.close)
+        self._beside: tuple[Listing, ...] = ()
+        self._staying = ExitStack()
+        weakref.finalize(self, self._staying.close)
 
     def follow(self, order: Sequence[Checkpoint], *, beside: Sequence[Checkpoint] = ()) -> None:
         """Says which checkpoints will be asked for, in which order, and which stay in use beside each of them.
@@ -78,8 +75,8 @@ class Shelf:
             staying = {(each, each.path) for each in beside}
             self._order = tuple(each for each in order if (each, each.path) not in staying)
             self._next = None
-        self._beside.close()
-        self.beside = ()
+        self._staying.close()
+        self._beside = ()
         if self.disk is not None:
             self._check(self._order, tuple(beside))
 
@@ -113,7 +110,8 @@ class Shelf:
         room, wanted = self._room(), None if self.disk is None else _weights_of(checkpoint)
         if wanted is None:
             with closing(room.held(checkpoint.model, checkpoint.revision)):
-                yield loading.weight_folder(checkpoint)
+                # Where nobody says how large they are, and it matters, only those are had that are there.
+                yield loading.weight_folder(checkpoint) if self.disk is None else _kept(checkpoint)
             return
         with closing(self._reserved(wanted)) as hold:
             with room.fetching(wanted, hold):
@@ -127,14 +125,14 @@ class Shelf:
 
     def _reserved(self, wanted: Listing) -> Hold:
         """Room for weights that are needed now; for what is only fetched ahead, here or elsewhere, it waits."""
-        from personascope.engines.room import Lack
+        from personascope.engines.room import WAIT, Lack
 
         collected = False
         while isinstance(found := self._room().reserve(wanted), Lack):
             if found.needed > found.limit or (collected and not found.coming):
                 raise found.error()
-            if not collected:  # an engine that nobody has any more uses nothing
-                gc.collect()
+            if not collected:
+                gc.collect()  # an engine that nobody has any more uses nothing
                 collected = True
                 continue
             with self._changing:
@@ -163,12 +161,14 @@ class Shelf:
 
     def _begin(self, place: int | None) -> None:
         """Begins with the checkpoint after the one that is now in use."""
+        from personascope.engines.ahead import Ahead
+
         if place is None or place + 1 >= len(self._order):
             return
         with self._changing:
             if self._next is not None and self._next.place == place + 1 and not self._next.stop.is_set():
                 return
-            self._next = _Ahead(self, place + 1, self._order[place + 1])
+            self._next = Ahead(place + 1, self._order[place + 1], room=self._room(), beside=self._beside)
             self._next.start()
 
     def _check(self, order: Sequence[Checkpoint], beside: Sequence[Checkpoint]) -> None:
@@ -181,9 +181,9 @@ class Shelf:
         counted = {
             each: {(found.model, file.blob): file.size for file in room.ours(found)} for each, found in known.items()
         }
-        self.beside = tuple(known[each] for each in beside if each in known)
-        for found in self.beside:  # what stays in use is not to be fetched twice
-            self._beside.callback(room.held(found.model, found.commit).close)
+        self._beside = tuple(known[each] for each in beside if each in known)
+        for found in self._beside:  # what stays in use is not to be fetched twice
+            self._staying.callback(room.held(found.model, found.commit).close)
         for each in order or beside:
             together = [other for other in dict.fromkeys((each, *beside)) if other in counted]
             size = sum({key: size for other in together for key, size in counted[other].items()}.values())
@@ -195,85 +195,6 @@ class Shelf:
                 )
 
 
-class _Ahead(threading.Thread):
-    """One checkpoint that is fetched, and read into memory, ahead of its use: silently, and while nobody objects."""
-
-    def __init__(self, shelf: Shelf, place: int, checkpoint: Checkpoint) -> None:
-        from personascope.engines import ahead
-
-        super().__init__(name=ahead.THREAD, daemon=True)
-        self.place = place
-        self.stop, self.fetched = threading.Event(), threading.Event()
-        self.started = False
-        """Whether it is being fetched: it has room."""
-        self._shelf, self._checkpoint = shelf, checkpoint
-        self._reserving = threading.Lock()
-
-    def cancel(self) -> None:
-        """Ends it soon; what it had fetched whole stays."""
-        with self._reserving:
-            self.stop.set()
-
-    def run(self) -> None:
-        from personascope.engines import ahead, loading
-
-        atexit.register(self._ended)
-        try:
-            files = loading.weight_files(self._fetch())
-            self.fetched.set()
-            if sum(path.stat().st_size for path in files) >= ahead.WORTH_IT:
-                ahead.read_ahead(files, stop=self.stop)
-        except Exception:
-            pass  # it comes up again, and is told, when the checkpoint is asked for
-        finally:
-            self.fetched.set()
-            atexit.unregister(self._ended)
-
-    def _ended(self) -> None:
-        """At the end of the program: what is half fetched is taken away, if that takes no time."""
-        self.stop.set()
-        self.join(timeout=1)
-
-    def _fetch(self) -> Path:
-        from personascope.engines import ahead, cached, hub, loading
-        from personascope.engines.room import there
-
-        asked = self._checkpoint
-        if asked.path is not None:
-            self.started = True
-            return asked.path
-        listing = hub.list_files(asked.model, asked.revision)
-        if listing is None:  # what the cache has can still be read
-            return cached.snapshot_of(asked.model, hub.noted_commit(asked.model, asked.revision))
-        weights, texts = loading.needed_among(listing.names)
-        wanted = listing.only(weights)
-        with closing(self._reserved(wanted)) as hold, self._shelf._room().fetching(wanted, hold):
-            ahead.check_disk(cached.cache(), sum(each.size for each in wanted.files if not there(wanted, each)))
-            ahead.fetch_quietly(listing.model, listing.commit, sorted(texts | weights), stop=self.stop)
-        return cached.snapshot_of(listing.model, listing.commit)
-
-    def _reserved(self, wanted: Listing) -> Hold:
-        """Waits for room: what is in use now will be closed before these are asked for, or they will not be awaited."""
-        from personascope.engines.ahead import Stopped
-        from personascope.engines.room import Lack
-
-        room = self._shelf._room()
-        while True:
-            with self._reserving:
-                if self.stop.is_set():
-                    raise Stopped
-                if room.limit is None:
-                    found: Hold | Lack = room.held(wanted.model, wanted.commit)
-                else:
-                    found = room.reserve(wanted, beside=self._shelf.beside)
-                self.started = not isinstance(found, Lack)
-            if not isinstance(found, Lack):
-                return found
-            if found.needed > found.limit:
-                raise found.error()
-            self.stop.wait(WAIT)
-
-
 def _same(asked: Checkpoint, resolved: Checkpoint) -> bool:
     """Whether a checkpoint of an order is the one that was resolved. Asks nobody: who resolved it has noted it."""
     if asked.path is not None or resolved.path is not None:
@@ -281,6 +202,18 @@ def _same(asked: Checkpoint, resolved: Checkpoint) -> bool:
     from personascope.engines.hub import noted_commit
 
     return asked.model == resolved.model and noted_commit(asked.model, asked.revision) == resolved.revision
+
+
+def _kept(checkpoint: Checkpoint) -> Path:
+    """The folder of weights that the cache has."""
+    from personascope.engines import cached, loading
+
+    folder = cached.snapshot_of(checkpoint.model, checkpoint.revision)
+    if not loading.weight_files(folder):
+        raise CheckpointError(
+            f"the weights of {checkpoint.label} are not in the local cache, and the Hub cannot be reached: go online"
+        )
+    return folder
 
 
 def _weights_of(checkpoint: Checkpoint) -> Listing | None:
