@@ -136,7 +136,7 @@ class TransformersEngine:
             Response(row.request, row.prompt + drawn[index][0], len(row.prompt), text, drawn[index][1])
             for index, (row, text) in enumerate(zip(rows, texts, strict=True))
         ]
-        if self._was_read:
+        if self._was_read or len(self._heard) + len(heard) > memory.MOST_HEARD:
             self._heard, self._was_read = {}, False
         if read:
             self._heard |= {as_heard(responses[index]): means for index, means in heard.items()}
