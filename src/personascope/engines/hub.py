@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import fnmatch
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -56,6 +57,7 @@ def fetch(model: str, commit: str, patterns: Sequence[str]) -> Path:
 
     Raises:
         CheckpointError: if the repository is gated, or the Hub cannot be reached and the cache has nothing of it.
+        DiskError: if the disk is full.
     """
     try:
         return _downloaded(model, commit, patterns)
@@ -153,13 +155,11 @@ def _answering(asked: str) -> Iterator[None]:
         raise CheckpointError(f"'{asked}' is neither a folder nor the name of a Hub repository: check it") from None
     except PersonascopeError:
         raise
-    except OSError as problem:
-        if problem.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskError(
-                f"{asked} does not fit on the disk of {cache()}: make room there, or give a smaller --disk"
-            ) from None
-        raise _Unreachable from problem
     except Exception as problem:  # each version of huggingface_hub has its own HTTP client, with its own errors
+        if any(os.strerror(each) in str(problem) for each in (errno.ENOSPC, errno.EDQUOT)):
+            raise DiskError(
+                f"{asked} does not fit on the disk of {cache()}: make room, or give a smaller --disk"
+            ) from None
         raise _Unreachable from problem
 
 
