@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as some
 
 from naive_twin import inverted, kept_weights, penalised
 from personascope.engines.sampling import AT_ONCE, Sampler
@@ -128,6 +130,42 @@ def test_many_rows_and_tokens_draw_what_the_naive_twin_draws(vocabulary: int) ->
     expected = [drawn_naively([logits[row]], settings[row], uniforms[row], [5])[0] for row in range(rows)]
     assert drawn == expected
     assert drawn[0] == 1, "the lowest number draws the first token that has any weight"
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=some.integers(0, 2**32 - 1),
+    vocabulary=some.integers(1, 200),
+    uniform=some.sampled_from([0.0, 0.3, 1 - 2**-53]),
+    temperature=some.sampled_from([0.001, 0.7, 1.0, 3.0]),
+    top_p=some.sampled_from([1.0, 0.9, 0.2]),
+)
+def test_the_share_of_a_drawn_token_holds_the_number(
+    seed: int, vocabulary: int, uniform: float, temperature: float, top_p: float
+) -> None:
+    random = np.random.default_rng(seed)
+    row = random.normal(scale=random.choice([0.1, 3, 40]), size=vocabulary)
+    row[random.random(vocabulary) < random.random()] = -np.inf
+    row[random.integers(vocabulary)] = 0.0
+    logits = torch.from_numpy(row)[None].to(torch.bfloat16)
+    sampling = Sampling(max_tokens=1, temperature=temperature, top_p=top_p, repetition_penalty=1.0)
+    token = int(Sampler([sampling], [np.array([uniform])], [[0]], device=CPU).draw(logits, 0))
+    weights = np.array(kept_weights(logits[0].double().tolist(), temperature, top_p))
+    mass = np.concatenate([[0.0], weights.cumsum()]) / weights.sum()
+    assert weights[token] > 0, "a token that is left out was drawn"
+    assert mass[token] - 1e-12 <= uniform <= mass[token + 1] + 1e-12
+
+
+def test_no_token_without_weight_is_drawn_where_a_block_is_next_to_nothing_beside_those_before() -> None:
+    # 40 weights that together are just about what 1 can be raised by, so that rounding decides on it.
+    rows, small = 1000, np.random.default_rng(0).random((1000, 40))
+    weights = np.zeros((rows, 128))
+    weights[:, 0], weights[:, 70:110] = 1.0, small * (1 - 2.0**-52) * 2.0**-53 / small.sum(1, keepdims=True)
+    samplings = [Sampling(max_tokens=1, temperature=1.0, repetition_penalty=1.0)] * rows
+    sampler = Sampler(samplings, [np.array([1 - 2**-53])] * rows, [[0]] * rows, device=CPU)
+    tokens = sampler.draw(torch.from_numpy(weights).log(), 0).numpy()
+    weightless = np.flatnonzero(weights[np.arange(rows), tokens] == 0)
+    assert not len(weightless), f"tokens {tokens[weightless]} have no weight"
 
 
 def sample_of(logits: torch.Tensor, count: int, **settings: float) -> np.ndarray:

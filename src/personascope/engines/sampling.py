@@ -97,7 +97,7 @@ class Sampler:
         if likeliest is not None and bool(greedy.all()):
             return likeliest[:, 0]
         heat = torch.where(greedy, 1.0, temperature)
-        weights = scores.div_(heat).sub_(highest / heat).exp_()
+        weights = scores.sub_(highest).div_(heat).exp_()
         narrowed = (self._top_p[rows, 0] < 1).nonzero()[:, 0]
         if len(narrowed):
             weights[narrowed] = _nucleus(weights[narrowed], self._top_p[rows][narrowed])
@@ -108,22 +108,34 @@ class Sampler:
 def _inverted(
     weights: Float[torch.Tensor, "row token"], uniforms: Float[torch.Tensor, "row 1"]
 ) -> Int[torch.Tensor, "row 1"]:
-    """The token at which the weights, summed up in order, exceed a share of their total.
+    """The token at which the weights, summed up in order, exceed a share of their total: one that has a weight.
 
     It is looked for among sums of blocks first and then in one block: to sum up one by one is slow.
     """
     blocks = torch.nn.functional.pad(weights, (0, -weights.shape[1] % BLOCK)).view(len(weights), -1, BLOCK)
-    mass = blocks.sum(-1).cumsum(-1)
-    target = _below(uniforms * mass[:, -1:], mass[:, -1:])
-    block = torch.searchsorted(mass, target, right=True)
+    mass = _cumulated(blocks.sum(-1))
+    target = uniforms * mass[:, -1:]
+    block = _first_beyond(target, mass)
     before = torch.where(block > 0, mass.gather(-1, (block - 1).clamp(min=0)), 0.0)
-    inside = before + blocks.gather(1, block[..., None].expand(-1, -1, BLOCK))[:, 0].cumsum(-1)
-    return BLOCK * block + torch.searchsorted(inside, _below(target, inside[:, -1:]), right=True)
+    inside = _cumulated(blocks.gather(1, block[..., None].expand(-1, -1, BLOCK))[:, 0])
+    # What is left of the target, and not the block's sums beside all before it: beside that they may round to nothing.
+    return BLOCK * block + _first_beyond(target - before, inside)
 
 
-def _below(target: Float[torch.Tensor, "row 1"], total: Float[torch.Tensor, "row 1"]) -> Float[torch.Tensor, "row 1"]:
-    """The target, or the number next to the total if it was rounded up to that, which no sum exceeds."""
-    return torch.minimum(target, torch.nextafter(total, total * 0))
+def _cumulated(weights: Float[torch.Tensor, "row place"]) -> Float[torch.Tensor, "row place"]:
+    """The weights summed up in order: never less than before, and more only where there is a weight.
+
+    A GPU adds up as a tree, so that the sums of two neighbours may be rounded apart where nothing is added.
+    """
+    return torch.where(weights > 0, weights.cumsum(-1), 0.0).cummax(-1).values
+
+
+def _first_beyond(
+    target: Float[torch.Tensor, "row 1"], sums: Float[torch.Tensor, "row place"]
+) -> Int[torch.Tensor, "row 1"]:
+    """The first place whose sum exceeds the target, or comes up to the total if the target was rounded up to that."""
+    total = sums[:, -1:]
+    return torch.searchsorted(sums, torch.minimum(target, torch.nextafter(total, total * 0)), right=True)
 
 
 def _nucleus(
