@@ -103,11 +103,13 @@ def _padded_rows(config: Any, loaded: Loaded, width: int, more: int) -> int:
 def _shared_rows(config: Any, loaded: Loaded, length: int, more: int) -> int:
     """How many rows of prompts of ``length`` tokens that say ``more`` fit, were there nothing the prompts share.
 
-    Counted: keys and values (of prompts twice, while they are put into pages), logits, and the sums of a reading.
+    Counted: keys and values (in slots in float32, in pages those of prompts twice, while they are put there), logits,
+    and the sums of a reading: two means, a sum in float64, and two more while prompts are summed up.
     """
-    numbers = _cache(config, loaded) * (2 * length + more)
-    sums = 4 * (loaded.last_layer + 1) * loaded.hidden_size * (length + 2)
-    return _rows(loaded, loaded.dtype.itemsize * numbers + sums + 40 * config.vocab_size)
+    pages = loaded.dtype.itemsize * (2 * length + more)
+    held = _cache(config, loaded) * (pages if loaded.shares_pages else 4 * (length + more))
+    sums = 32 * (loaded.last_layer + 1) * loaded.hidden_size
+    return _rows(loaded, held + sums + 40 * config.vocab_size)
 
 
 def _cache(config: Any, loaded: Loaded) -> int:
