@@ -1,4 +1,4 @@
-"""Freed memory stays with the process until it is let go."""
+"""Some of what is freed stays with the process, for what it needs next."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def test_what_is_freed_is_kept_for_what_comes_next_and_given_back_when_it_is_let
     memory.keep_freed()
     memory.let_go()
     before = resident()
-    held = [torch.ones(16 * MEBIBYTES // 4) for _ in range(8)]
+    held = [torch.ones(16 * MEBIBYTES // 4) for _ in range(3)]
     del held
     kept = resident() - before
-    assert kept > 100 * MEBIBYTES, "what was freed went back to the system, and comes anew page by page"
+    assert kept > 40 * MEBIBYTES, "what was freed went back to the system, and comes anew page by page"
     memory.let_go()
-    assert resident() - before < 64 * MEBIBYTES, "what nobody holds was not given back"
+    assert resident() - before < 20 * MEBIBYTES, "what nobody holds was not given back"

@@ -42,7 +42,9 @@ class Size:
 
 
 LARGEST_KEPT: Final = 2**25
-"""Bytes of the largest array that is kept when it is freed: what glibc itself comes to at the most."""
+MOST_KEPT: Final = 2 * LARGEST_KEPT
+"""Bytes of the largest array that is kept when it is freed, and of what may lie unused at the end of the heap. Both are
+what glibc itself comes to once an array of that size was freed, so nothing else in the process need fear them."""
 
 _C_LIBRARY: Final = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
 _M_TRIM_THRESHOLD: Final = -1
@@ -148,16 +150,16 @@ def halving(rows: Sequence[int], work: Callable[[list[int]], None]) -> None:
 
 
 def keep_freed() -> None:
-    """Has the C library keep what a process frees for what it needs next, up to :func:`let_go`, where it is glibc.
+    """Has the C library keep some of what a process frees for what it needs next, where it is glibc.
 
     Else activations go back to the system as they are freed and come anew, page by page: while 460 rows of a 27 M
-    parameter model speak, 300,000 to 800,000 pages are fetched, which takes 0.4 to 1.2 of 7.0 to 8.3 CPU seconds. What
-    is larger, as keys and values of a batch, still goes back at once: kept, it left holes, and the peak of ten batches
-    was 1.11 times that of one; so it is 1.03.
+    parameter model speak, 300,000 to 800,000 pages are fetched, which takes 0.4 to 1.2 of 7.0 to 8.3 CPU seconds; so
+    131,000 are, and to keep 2 GiB saves none of these. What is larger, as keys and values of a batch, still goes back
+    at once: kept, it left holes, and the peak of ten batches was 1.11 times that of one; so it is 1.00 to 1.06.
     """
     if _C_LIBRARY is not None:
         _C_LIBRARY.mallopt(_M_MMAP_THRESHOLD, LARGEST_KEPT)
-        _C_LIBRARY.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        _C_LIBRARY.mallopt(_M_TRIM_THRESHOLD, MOST_KEPT)
 
 
 def let_go() -> None:
