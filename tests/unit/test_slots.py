@@ -85,18 +85,28 @@ def test_what_is_heard_at_once_has_the_bits_of_what_is_said_step_by_step() -> No
     assert torch.equal(hearing.attend(0, query, key, value, 1.0, None), torch.cat(told))
 
 
-def test_a_mate_whose_numbers_overflow_spoils_nobody_else() -> None:
+def trees_apart() -> PromptTree:
+    """Prompts that have nothing in common."""
+    prompts = [tuple(range(100 * row, 100 * row + length)) for row, length in enumerate((20, 1, 17, 33))]
+    return PromptTree.of(prompts, [()] * len(prompts))
+
+
+@pytest.mark.parametrize(("tree", "spoiler"), [(a_tree(), 2), (trees_apart(), 0), (trees_apart(), 3)])
+def test_a_mate_whose_numbers_overflow_spoils_nobody_else(tree: PromptTree, spoiler: int) -> None:
     torch.manual_seed(0)
-    tree = a_tree()
-    nodes = len(tree.tokens)
-    query, key, value = torch.randn(3, nodes, 2, SIZE)
-    sound = SlotAttention(tree, longest=1)
-    sound.computing(0, nodes)
-    expected = sound.attend(0, query, key, value, 1.0, None)
-    own = np.setdiff1d(tree.paths[2], np.concatenate([tree.paths[row] for row in (0, 1, 3, 4)]))
-    key[own], value[own] = torch.inf, torch.inf
-    spoiled = SlotAttention(tree, longest=1)
-    spoiled.computing(0, nodes)
-    found = spoiled.attend(0, query, key, value, 1.0, None)
-    others = np.setdiff1d(np.arange(nodes), own)
-    assert torch.equal(found[others], expected[others])
+    nodes, rows = len(tree.tokens), len(tree.paths)
+    prompt, said = torch.randn(3, nodes, 2, SIZE), torch.randn(3, rows, 2, SIZE)
+    others = np.delete(np.arange(rows), spoiler)
+    shared = np.unique(np.concatenate([tree.paths[row] for row in others]))
+    own = np.setdiff1d(tree.paths[spoiler], shared)
+    told = []
+    for number in (None, torch.inf, torch.nan):
+        if number is not None:
+            prompt[:, own], said[:, spoiler] = number, number
+        attention = SlotAttention(tree, longest=1)
+        attention.computing(0, nodes)
+        layers = [attention.attend(layer, *prompt, 1.0, None)[shared] for layer in range(2)]
+        attention.speaking(0)
+        told.append(torch.cat([*layers, *(attention.attend(layer, *said, 1.0, None)[others] for layer in range(2))]))
+    assert torch.equal(told[1], told[0])
+    assert torch.equal(told[2], told[0])
