@@ -85,6 +85,21 @@ def test_what_is_heard_at_once_has_the_bits_of_what_is_said_step_by_step() -> No
     assert torch.equal(hearing.attend(0, query, key, value, 1.0, None), torch.cat(told))
 
 
+def test_layers_of_other_heads_sizes_and_windows_do_not_disturb_one_another() -> None:
+    torch.manual_seed(0)
+    tree = a_tree()
+    nodes, together = len(tree.tokens), SlotAttention(tree, longest=1)
+    together.computing(0, nodes)
+    for layer, (heads, mine, size, window) in enumerate(
+        [(4, 2, 8, 20), (2, 2, 4, None), (4, 1, 8, 20), (4, 2, 8, None)]
+    ):
+        query, (key, value) = torch.randn(nodes, heads, size), torch.randn(2, nodes, mine, size)
+        alone = SlotAttention(tree, longest=1)
+        alone.computing(0, nodes)
+        expected = alone.attend(0, query, key, value, 1.0, window)
+        assert torch.equal(together.attend(layer, query, key, value, 1.0, window), expected), f"layer {layer}"
+
+
 def trees_apart() -> PromptTree:
     """Prompts that have nothing in common."""
     prompts = [tuple(range(100 * row, 100 * row + length)) for row, length in enumerate((20, 1, 17, 33))]

@@ -27,7 +27,7 @@ LANES: Final = 16
 """Widths are multiples of this, so that a softmax over a wider array sums a row's weights in the same order."""
 
 AT_ONCE: Final = 2**20
-"""Scores that are taken at once: they and their columns fill a processor's cache."""
+"""Scores of each head that are taken at once: more would take more memory."""
 
 NOTHING: Final = -1e30
 """Added to the score of a key that is not looked at: its weight is then zero."""
