@@ -121,13 +121,24 @@ def test_every_mixture_of_settings_draws_what_the_naive_twin_draws() -> None:
 @pytest.mark.parametrize("vocabulary", [1000, 1024])
 def test_many_rows_and_tokens_draw_what_the_naive_twin_draws(vocabulary: int) -> None:
     random, rows = np.random.default_rng(1), 2 * AT_ONCE // vocabulary + 3
-    settings = [Sampling(max_tokens=1, temperature=(0.7, 0.0)[row % 7 == 3]) for row in range(rows)]
+    settings = [
+        Sampling(
+            max_tokens=1,
+            temperature=(0.7, 0.0)[row % 7 == 3],
+            top_p=(1.0, 0.4)[row % 5 == 4],
+            repetition_penalty=(1.0, 30.0)[row % 3 == 2],
+        )
+        for row in range(rows)
+    ]
+    prompts = [random.integers(1, vocabulary, size=1 + row % 9).tolist() for row in range(rows)]
     logits = random.normal(scale=3, size=(rows, vocabulary)).astype(np.float32)
     logits[:, ::3] = -1e4  # tokens of no weight, at the beginning and at the end
     logits[:, -1] = -1e4
     uniforms = [np.array([(0.0, 1 - 2**-53, random.random())[min(row, 2)]]) for row in range(rows)]
-    drawn = Sampler(settings, uniforms, [[5]] * rows, device=CPU).draw(torch.from_numpy(logits), 0).tolist()
-    expected = [drawn_naively([logits[row]], settings[row], uniforms[row], [5])[0] for row in range(rows)]
+    for row, prompt in enumerate(prompts):
+        logits[row, prompt[0]] = 12.0  # what was said is likely, and is not where it is penalised
+    drawn = Sampler(settings, uniforms, prompts, device=CPU).draw(torch.from_numpy(logits), 0).tolist()
+    expected = [drawn_naively([logits[row]], settings[row], uniforms[row], prompts[row])[0] for row in range(rows)]
     assert drawn == expected
     assert drawn[0] == 1, "the lowest number draws the first token that has any weight"
 
@@ -163,7 +174,9 @@ def test_no_token_without_weight_is_drawn_where_a_block_is_next_to_nothing_besid
     weights[:, 0], weights[:, 70:110] = 1.0, small * (1 - 2.0**-52) * 2.0**-53 / small.sum(1, keepdims=True)
     samplings = [Sampling(max_tokens=1, temperature=1.0, repetition_penalty=1.0)] * rows
     sampler = Sampler(samplings, [np.array([1 - 2**-53])] * rows, [[0]] * rows, device=CPU)
-    tokens = sampler.draw(torch.from_numpy(weights).log(), 0).numpy()
+    logits = torch.from_numpy(weights).log()
+    tokens = sampler.draw(logits, 0).numpy()
+    assert torch.equal(logits, torch.from_numpy(weights).log()), "the logits are the caller's"
     weightless = np.flatnonzero(weights[np.arange(rows), tokens] == 0)
     assert not len(weightless), f"tokens {tokens[weightless]} have no weight"
 
