@@ -1,10 +1,10 @@
 """Judging that is hidden behind generation: a trace whose judge takes a second per call, on the clock.
 
-`python benchmarks/hidden.py [NEW_TOKENS] [REPEATS]` (256 and 3 unless given). A random model of OLMo-3's architecture
-(benchmarks/bench_model.py), two checkpoints, one trait, 52 answers at each and so 208 calls of a judge behind an
-endpoint on the loopback, in a process of its own, 32 at a time. Interleaved: calls that take no time, calls that take a
-second and are heard meanwhile, and the same one after the other. Each trace has a store of its own. Wall seconds:
-waiting is what is measured, so nothing else should run on the machine.
+`python benchmarks/hidden.py [NEW_TOKENS] [REPEATS]` (64 and 3 unless given). A random model of OLMo-3's make (16
+blocks of 1,024: beside a smaller one a second is long), two checkpoints, one trait, 52 answers at each and so 208 calls
+of a judge behind an endpoint on the loopback, in a process of its own, 32 at a time. Interleaved: calls that take no
+time, calls that take a second and are heard meanwhile, and the same one after the other. Each trace has a store of its
+own. Wall seconds: waiting is what is measured, so nothing else should run on the machine.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from personascope.remembering import RememberingEngine, RememberingJudge
 from personascope.store import Store
 from personascope.trace import Effect, Subject, trace
 
+SIZES = {**bench_model.SIZES, "hidden_size": 1024, "intermediate_size": 2720, "num_hidden_layers": 16}
 DELAYS = {"no time": 0.0, "a second, meanwhile": 1.0, "a second, one after the other": 1.0}
 
 
@@ -43,7 +44,7 @@ class Afterwards(OpenAIJudge):
 def main(tokens: int, repeats: int) -> None:
     found: dict[str, list[float]] = {name: [] for name in DELAYS}
     with tempfile.TemporaryDirectory() as folder:
-        models = [bench_model.build(Path(folder, f"step{seed}"), seed=seed) for seed in range(2)]
+        models = [bench_model.build(Path(folder, f"step{seed}"), seed=seed, sizes=SIZES) for seed in range(2)]
         for repeat in range(repeats):
             for name, delay in DELAYS.items():
                 server = subprocess.Popen(
@@ -100,4 +101,4 @@ if __name__ == "__main__":
     if sys.argv[1:] and sys.argv[1].startswith("serve="):
         serve(float(sys.argv[1].partition("=")[2]))
     else:
-        main(*(int(each) for each in [*sys.argv[1:], *["256", "3"][len(sys.argv) - 1 :]]))
+        main(*(int(each) for each in [*sys.argv[1:], *["64", "3"][len(sys.argv) - 1 :]]))

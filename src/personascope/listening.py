@@ -122,7 +122,9 @@ class Listener:
         place = 0
         while place < len(items):
             self._check()
-            part = items[place : place + self._part]
+            left = len(items) - place
+            # A rest of a few would cost an engine about as much time as a part does.
+            part = items[place : place + (self._part if left >= 1.5 * self._part else left)]
             began = time.monotonic()
             yield part
             seconds, place = time.monotonic() - began, place + len(part)

@@ -7,7 +7,7 @@ where a judge waits for another machine does an engine get it in parts, so that 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -123,10 +123,6 @@ class Answers(Mapping[Name, list[Answer]]):
     def responses(self, name: Name) -> list[Response]:
         """What was said in an arm: waits for nobody."""
         return [each.response for each in self._said[name]]
-
-    def only(self, names: Iterable[Name]) -> Answers[Name]:
-        """Those of some arms: the others need not be kept."""
-        return Answers({name: self._said[name] for name in names})
 
 
 def _requests(

@@ -36,10 +36,10 @@ from personascope.outcomes import QuestionEffect as QuestionEffect
 from personascope.outcomes import Subject as Subject
 from personascope.outcomes import Target
 from personascope.records import Answer, Response
-from personascope.respond import Arm, speak
+from personascope.respond import speak
 from personascope.vectors import NoVector, PersonaVector, Steering
 
-_Before = Mapping[tuple[Subject, Target | str, str], list[Answer]]
+_Before = Mapping[tuple[Subject, Target, str], list[Answer]]
 _After = Mapping[Effect, list[Answer]]
 POLES: Final[tuple[Literal["positive", "negative"], ...]] = ("positive", "negative")
 
@@ -74,29 +74,33 @@ def trace(
                 steered, here = _opened(subjects, milestone, targets, source, open_engine)
                 _check_fit(subjects, milestone, source, steered.values())
 
-                # First batch: the answers that make the vectors, then the plain ones that steering is compared with.
-                first: dict[tuple[Subject, Target | str, str], Arm] = {
-                    (subject, "extraction", pole): arm
+                # The answers that make the vectors, then the plain ones that steering is compared with.
+                instructed = {
+                    (subject, pole): arm
                     for subject in subjects
                     for pole, arm in instructed_arms(source, subject.extract, method).items()
                 }
-                for subject, (each, engine) in itertools.product(subjects, steered.items()):
-                    for name, arm in baseline_arms(engine, subject.evaluate, method).items():
-                        first[subject, each, name] = arm
-                answers = speak(first, listener=listener, read=True)
+                baselines = {
+                    (subject, each, name): arm
+                    for subject, (each, engine) in itertools.product(subjects, steered.items())
+                    for name, arm in baseline_arms(engine, subject.evaluate, method).items()
+                }
+                answers = speak(instructed, listener=listener, read=True)
+                before = speak(baselines, listener=listener, read=True)
                 made: dict[Subject, Extraction | NoVector] = {}
                 for subject in subjects:
-                    positive, negative = (answers[subject, "extraction", pole] for pole in POLES)
+                    positive, negative = (answers[subject, pole] for pole in POLES)
                     made[subject] = extraction(source, subject.extract, positive, negative, method, judge=judge.name)
 
-                # Second batch: every arm that steers, along a vector or along a control that takes its place.
+                # Every arm that steers, along a vector or along a control that takes its place.
                 for subject, (each, engine) in itertools.product(subjects, steered.items()):
-                    plain = answers.responses((subject, each, "plain"))
+                    plain = before.responses((subject, each, "plain"))
                     here += _ways(_Place(subject, milestone, each, engine), made, plain, method, controls)
                 arms = [each for each in here if isinstance(each, Effect)]
-                second = {each: replace(first[each.subject, each.target, "plain"], edits=each.edits) for each in arms}
-                baselines = answers.only(name for name in first if name[1] != "extraction")
-                found.append((here, baselines, speak(second, listener=listener)))
+                edited = {
+                    each: replace(baselines[each.subject, each.target, "plain"], edits=each.edits) for each in arms
+                }
+                found.append((here, before, speak(edited, listener=listener)))
             except CheckpointError as problem:
                 found.append((_no_checkpoint(subjects, milestone, targets, problem), {}, {}))
         return [_answered(outcome, before, after) for here, before, after in found for outcome in here]

@@ -173,15 +173,14 @@ def test_an_engine_is_told_in_every_part_what_will_be_read(waits):
     assert told == {(False, True), (True, False)}
 
 
-def test_those_of_some_arms_are_all_that_is_kept():
+def test_looked_up_twice_the_answers_of_an_arm_are_the_same_ones():
     lineage, open_one = scripted_lineage(TRAITS, (1.0,))
     arm = Arm(open_one(lineage.milestones[0].checkpoint), TRAITS[0], (Prompt(QUESTION),), Sampling(max_tokens=4))
     with Listener(ScriptedJudge(TRAITS, waits=True)) as listener:
         answers = speak({"one": arm, "other": arm}, listener=listener)
-        some = answers.only(["other"])
-        assert list(some) == ["other"]
-        assert some["other"] is some["other"], "the answers of an arm are the same ones each time"
-        assert some.responses("other") == [each.response for each in some["other"]]
+        assert list(answers) == ["one", "other"]
+        assert answers["other"] is answers["other"]
+        assert answers.responses("other") == [each.response for each in answers["other"]]
 
 
 def test_what_came_meanwhile_is_one_batch_and_no_two_batches_are_under_way_at_once():
@@ -418,6 +417,12 @@ def test_parts_hold_everything_once_in_order_and_grow_while_they_are_quick():
         assert sizes[:6] == [FEWEST, 2 * FEWEST, 4 * FEWEST, 8 * FEWEST, MOST, MOST]
         assert len(next(listener.parts(items))) == MOST, "what was learned is forgotten"
         assert list(listener.parts([])) == []
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(1, [1]), (FEWEST + 1, [FEWEST + 1]), (47, [47]), (48, [32, 16])])
+def test_a_rest_of_a_few_is_no_part_of_its_own(count, sizes):
+    with Listener(ScriptedJudge(TRAITS, waits=True)) as listener:
+        assert [len(part) for part in listener.parts(range(count))] == sizes
 
 
 @pytest.mark.parametrize(
