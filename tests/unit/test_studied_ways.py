@@ -111,7 +111,7 @@ def test_a_plan_counts_every_control_permutation_and_prompt_exactly(study_of):
     result, lineage, asked = run(study)
     plan = plan_study(study, lineage)
     assert plan.responses == sum(asked), "every milestone gives vectors here, so the bound is met"
-    assert len(asked) == 2 * len(lineage), "two batches at each milestone, permutations included"
+    assert len(asked) == 3 * len(lineage), "three batches at each milestone, permutations included"
     arms = [each.vector.origin for each in result.outcomes if isinstance(each, Effect)]
     assert arms.count("shuffled-renormed-2") == len(TRAITS), "at one milestone"
     assert arms.count("shuffled-renormed-0") == len(TRAITS) * len(lineage), "a control of every milestone"
