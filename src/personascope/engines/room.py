@@ -26,6 +26,7 @@ from personascope.engines import cached
 from personascope.engines.hub import HubFile, Listing
 from personascope.errors import DiskError
 from personascope.files import write_text
+from personascope.lineages import Checkpoint
 
 _UNITS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _SIZE: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([KMGT])(I?)B\s*", re.IGNORECASE)
@@ -207,10 +208,11 @@ class Room:
                 else:
                     blocked.append(entry)
             if _total(kept.values(), contents) > self.limit:
-                names = tuple(f"{each.model.rsplit('/', 1)[-1]}@{each.commit[:12]}" for each in blocked)
+                names = tuple(Checkpoint(each.model, each.commit).label for each in blocked)
                 sizes = sum(contents.values()), _total(blocked, {}), self.limit
-                label = f"{wanted.model.rsplit('/', 1)[-1]}@{wanted.commit[:12]}"
-                return Lack(label, *sizes, names, any(each.coming for each in blocked))
+                return Lack(
+                    Checkpoint(wanted.model, wanted.commit).label, *sizes, names, any(each.coming for each in blocked)
+                )
             for entry in going:
                 cached.forget(entry.model, entry.commit, entry.contents)
                 del notes[entry.key]
