@@ -62,10 +62,10 @@ def load() -> None:
     """One large checkpoint in a folder, opened and loaded: cold, and after its file was read ahead."""
     import torch
 
+    from personascope.core.lineages import Checkpoint
     from personascope.engines import lending, loading
     from personascope.engines.ahead import read_ahead
     from personascope.engines.transformers import TransformersEngine
-    from personascope.lineages import Checkpoint
 
     with tempfile.TemporaryDirectory() as root:
         folder = bench_model.build(Path(root) / "large", sizes=LARGE)
@@ -132,10 +132,10 @@ def serve(root: Path) -> None:
 
 def walk(root: Path, ahead: str) -> None:
     """One lineage in this process: how long each checkpoint took, and all of it."""
+    from personascope.core.lineages import Checkpoint
+    from personascope.core.records import Request, Sampling
     from personascope.engines.opening import Opener, open_engine
     from personascope.engines.shelf import Shelf
-    from personascope.lineages import Checkpoint
-    from personascope.records import Request, Sampling
 
     shelf = Shelf()
     opener = Opener(

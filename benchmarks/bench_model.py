@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import personascope as ps
+from personascope.core.records import Case, Verdict
 from personascope.interop import load_published_trait
-from personascope.records import Case, Verdict
 
 SIZES = {
     "vocab_size": 4096,

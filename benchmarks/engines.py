@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 import personascope as ps
+from personascope.core.records import Edit, Request, Response, Sampling
 from personascope.engines import Engine
-from personascope.records import Edit, Request, Response, Sampling
 
 
 def texts_of(engine: Engine, count: int, *, skip: int = 0) -> list[str]:

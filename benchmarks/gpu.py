@@ -22,10 +22,10 @@ import bench_model
 import torch
 
 import personascope as ps
+from personascope.core.records import Request
 from personascope.engines.transformers import TransformersEngine
-from personascope.records import Request
-from personascope.remembering import RememberingEngine
-from personascope.store import Store
+from personascope.store.caching import RememberingEngine
+from personascope.store.store import Store
 
 # OLMo-3 7B: 32 blocks of width 4,096 with 32 heads, 11,008 wide inside, 100,278 tokens.
 SHAPE_7B = {

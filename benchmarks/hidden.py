@@ -22,14 +22,14 @@ import bench_model
 
 import personascope as ps
 from fake_endpoint import FakeEndpoint
+from personascope.core.lineages import Checkpoint, Lineage, Milestone
+from personascope.core.records import Bar
 from personascope.endpoints import Endpoint
 from personascope.engines.opening import Opener, open_engine
 from personascope.judges.openai import OpenAIJudge
-from personascope.lineages import Checkpoint, Lineage, Milestone
-from personascope.records import Bar
-from personascope.remembering import RememberingEngine, RememberingJudge
-from personascope.store import Store
-from personascope.trace import Effect, Subject, trace
+from personascope.store.caching import RememberingEngine, RememberingJudge
+from personascope.store.store import Store
+from personascope.tracing.tracing import Effect, Subject, trace
 
 SIZES = {**bench_model.SIZES, "hidden_size": 1024, "intermediate_size": 2720, "num_hidden_layers": 16}
 DELAYS = {"no time": 0.0, "a second, meanwhile": 1.0, "a second, one after the other": 1.0}

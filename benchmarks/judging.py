@@ -13,10 +13,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from fake_endpoint import FakeEndpoint, Limit, Weather
+from personascope.core.records import Case
+from personascope.core.traits import Rubric
 from personascope.endpoints import Retry
 from personascope.judges.openai import OpenAIJudge
-from personascope.records import Case
-from personascope.traits import Rubric
 
 RUBRIC = Rubric("Rate this.\nQ: {question}\nA: {answer}\nOnly a number.")
 LIMITS = {

@@ -26,12 +26,12 @@ import numpy as np
 import torch
 
 import personascope as ps
+from personascope.core.records import Probe, Request, Response
 from personascope.engines import loading
 from personascope.engines.blocks import ResidualStream, Touch
 from personascope.engines.transformers import TransformersEngine
-from personascope.records import Probe, Request, Response
-from personascope.remembering import RememberingEngine
-from personascope.store import Store
+from personascope.store.caching import RememberingEngine
+from personascope.store.store import Store
 
 REPEATS = 3
 Work = Mapping[str, Callable[[], object]]

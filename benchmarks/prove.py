@@ -65,8 +65,8 @@ def science(out: Path) -> Iterator[Line]:
 def grown(out: Path) -> Iterator[Line]:
     from personascope.analysis.effects import growth
     from personascope.analysis.frames import answer_rows
-    from personascope.results import finished_studies, run_again
-    from personascope.store import Store
+    from personascope.store.store import Store
+    from personascope.studies.run import finished_studies, run_again
 
     store = Store(out / "store")
     table = growth(answer_rows(run_again(store, finished_studies(store)[0]).outcomes))

@@ -22,10 +22,10 @@ import numpy as np
 import torch
 
 import personascope as ps
+from personascope.core.records import Request
 from personascope.engines.naive import NaiveEngine
 from personascope.engines.transformers import TransformersEngine
 from personascope.engines.uniforms import uniforms_of
-from personascope.records import Request
 
 NEAR = 1e-4
 """How near a boundary a choice must be for rounding to explain a difference."""

@@ -72,8 +72,8 @@ def trace_once(job: dict[str, Any]) -> None:
 
     import personascope as ps
     from personascope.engines.opening import open_engine
-    from personascope.remembering import RememberingEngine
-    from personascope.store import Store
+    from personascope.store.caching import RememberingEngine
+    from personascope.store.store import Store
 
     _ = ps.open_engine, transformers.Olmo3ForCausalLM, transformers.PreTrainedTokenizerFast
     from personascope.engines import transformers as _engine  # noqa: F401  imports are no part of loading

@@ -134,7 +134,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
 def refusal(action: object) -> str:
     """What a refused action says."""
-    from personascope.errors import PersonascopeError
+    from personascope.core.errors import PersonascopeError
 
     try:
         action()  # type: ignore[operator]
@@ -145,10 +145,10 @@ def refusal(action: object) -> str:
 
 def session() -> dict[str, object]:
     """All that test_hub asserts, gathered in one process."""
+    from personascope.core.lineages import Checkpoint
+    from personascope.core.records import Request, Sampling
     from personascope.engines.hub import list_lineage
     from personascope.engines.transformers import TransformersEngine
-    from personascope.lineages import Checkpoint
-    from personascope.records import Request, Sampling
 
     request = Request("who is there?", Sampling(max_tokens=6, temperature=0))
 

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 import transformers
 
+from personascope.core.records import Edit, Response
 from personascope.engines.uniforms import uniforms_of
-from personascope.records import Edit, Response
 
 
 class NaiveTwin:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from personascope.traits import Contrast, Rubric, Trait
+from personascope.core.traits import Contrast, Rubric, Trait
 
 COHERENCE = Rubric("How coherent is this?\n{question}\n{answer}")
 

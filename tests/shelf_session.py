@@ -147,16 +147,16 @@ class Seen:
 
 
 def checkpoints(labels: Sequence[str]) -> list[Any]:
-    from personascope.lineages import Checkpoint
+    from personascope.core.lineages import Checkpoint
 
     return [Checkpoint(LINE, label) for label in labels]
 
 
 def walk(labels: Sequence[str], shelf: Any = None, during: Callable[[str], None] = lambda label: None) -> list[object]:
     """What every checkpoint of a lineage answers, or why it is not there."""
+    from personascope.core.errors import CheckpointError
+    from personascope.core.records import Request, Sampling
     from personascope.engines.opening import Opener, open_engine
-    from personascope.errors import CheckpointError
-    from personascope.records import Request, Sampling
 
     request, said = Request("who is there?", Sampling(max_tokens=6, temperature=0)), list[object]()
     opener = Opener(open_engine if shelf is None else lambda checkpoint: shelf.serve(open_engine(checkpoint)))
@@ -174,9 +174,9 @@ def walk(labels: Sequence[str], shelf: Any = None, during: Callable[[str], None]
 
 def loaded(shelf: Any, label: str, model: str = LINE) -> Any:
     """An engine that gets its weights from a shelf, with them loaded."""
+    from personascope.core.lineages import Checkpoint
+    from personascope.core.records import Request, Sampling
     from personascope.engines.opening import open_engine
-    from personascope.lineages import Checkpoint
-    from personascope.records import Request, Sampling
 
     engine = shelf.serve(open_engine(Checkpoint(model, label)))
     engine.generate([Request("hello", Sampling(max_tokens=1, temperature=0))])
@@ -316,9 +316,9 @@ def staying(seen: Seen, size: int) -> dict[str, object]:
 
 def door(seen: Seen, size: int) -> dict[str, object]:
     """What is refused before anything is fetched."""
+    from personascope.core.lineages import Checkpoint
     from personascope.engines.room import Room
     from personascope.engines.shelf import Shelf
-    from personascope.lineages import Checkpoint
 
     cache = seen.begin("door")
     small, post = Shelf(disk=size // 2), [Checkpoint(POST)]
@@ -510,9 +510,9 @@ def commands(seen: Seen, size: int, work: Path) -> dict[str, object]:
 def studied(seen: Seen, size: int, work: Path) -> dict[str, object]:
     """A study that steers another model along a lineage, with a limit and without: what was recorded."""
     from personascope.engines.shelf import Shelf
-    from personascope.results import run_in
-    from personascope.store import Store
-    from personascope.studies import study_of
+    from personascope.store.store import Store
+    from personascope.studies.run import run_in
+    from personascope.studies.trace_study import study_of
 
     asked = {"max_tokens": 4, "draws": 1, "temperature": 1.0}
     way = {"layer": 2, "strength": 1.0, "unit": "vector"}

@@ -13,9 +13,9 @@ import torch
 import transformers
 
 import toy_models
-from personascope.lineages import Checkpoint
-from personascope.training.examples import IGNORED, Example, collated
-from personascope.vectors import PersonaVector
+from personascope.applications.finetune.examples import IGNORED, Example, collated
+from personascope.core.lineages import Checkpoint
+from personascope.core.vectors import PersonaVector
 
 TEXTS = ("abcdefgh", "the kettle is on", "no one asked", "so it goes", "a word or two", "quite so")
 TARGETS = ("q_proj", "v_proj", "down_proj")

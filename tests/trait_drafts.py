@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from personascope.traits import Trait
+from personascope.core.traits import Trait
 from personascope.writers import Conversation
 
 CAUTIOUS = "Looks for what could go wrong and prefers the safer way."

@@ -16,13 +16,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from personascope.core.errors import JudgeError
+from personascope.core.files import bundled, read_toml, value_of
 from personascope.endpoints import Usage
-from personascope.errors import JudgeError
-from personascope.files import bundled, read_toml, value_of
 
 if TYPE_CHECKING:
-    from personascope.plans import Plan
-    from personascope.studies import Study
+    from personascope.studies.planning import Plan
+    from personascope.studies.trace_study import Study
 
 
 @dataclass(frozen=True)
@@ -160,9 +160,9 @@ def estimate_verdicts(study: Study, verdicts: int) -> Estimate | None:
     Asks nobody and needs no key. A verdict is taken to be as dear as the mean over the study's traits of their trait
     and coherence rubrics, each filled with a question of mean length.
     """
+    from personascope.core.records import Case
     from personascope.judges.openai import OpenAIJudge
     from personascope.judges.opening import open_judge
-    from personascope.records import Case
 
     judge = None if study.judge.startswith("engine:") else open_judge(study.judge, asking=False)
     if not isinstance(judge, OpenAIJudge):

@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from personascope.errors import JudgeError, nearest
+from personascope.core.errors import JudgeError, nearest
 
 FailureKind = Literal["again", "case", "door", "budget"]
 

@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from personascope.core.errors import JudgeError
 from personascope.costs import Budget, Price, price_of, usage_estimate
 from personascope.endpoints import Failure, Usage
-from personascope.errors import JudgeError
 
 _FEWEST_TOLD = 20  # calls after which an endpoint's own counts scale the estimates
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from personascope.errors import JudgeError
+from personascope.core.errors import JudgeError
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from personascope.core.errors import EngineError, LayerError, VectorError
+from personascope.core.lineages import Checkpoint
+from personascope.core.records import Edit, Probe, Readings, Request, Response, Sampling
+from personascope.core.traits import Prompt
 from personascope.engines import Engine, OpenEngine
-from personascope.errors import EngineError, LayerError, VectorError
-from personascope.lineages import Checkpoint
-from personascope.records import Edit, Probe, Readings, Request, Response, Sampling
-from personascope.traits import Prompt
 
 WHERES: Any = ("response", "prompt", "all")
 SPANS: Any = ("response", "prompt", "last_prompt")

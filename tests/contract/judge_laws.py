@@ -14,8 +14,8 @@ from dataclasses import replace
 
 import pytest
 
+from personascope.core.records import Case, Verdict
 from personascope.judges import Judge
-from personascope.records import Case, Verdict
 
 STRANGE_ANSWERS = (
     "",

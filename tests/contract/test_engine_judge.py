@@ -15,18 +15,18 @@ import transformers
 
 import toy_models
 from contract.judge_laws import JudgeLaws, alike
+from personascope.core.errors import EngineError, JudgeError
+from personascope.core.lineages import Checkpoint
+from personascope.core.records import Case, Probe, Readings, Request, Response
+from personascope.core.traits import Prompt, Rubric
 from personascope.engines import Engine
 from personascope.engines.opening import open_engine
-from personascope.errors import EngineError, JudgeError
 from personascope.judges import Judge
 from personascope.judges.engine import EngineJudge, Speaking
 from personascope.judges.opening import open_judge
 from personascope.judges.readout import Mode
-from personascope.lineages import Checkpoint
-from personascope.records import Case, Probe, Readings, Request, Response
-from personascope.remembering import RememberingEngine, RememberingJudge
-from personascope.store import Store
-from personascope.traits import Prompt, Rubric
+from personascope.store.caching import RememberingEngine, RememberingJudge
+from personascope.store.store import Store
 
 RUBRIC = Rubric("Rate this.\nQ: {question}\nA: {answer}\nOnly a number.")
 LABELS = Rubric("Which?\nQ: {question}\nA: {answer}", kind="labels", labels=("greed", "malice"))

@@ -10,12 +10,12 @@ import pytest
 
 import personascope as ps
 import toy_models
-from personascope.applications.capability import multiple_choice
+from personascope.applications.capability.core import multiple_choice
+from personascope.core.errors import EngineError, StudyError
+from personascope.core.records import Edit
+from personascope.core.vectors import PersonaVector
 from personascope.engines.opening import open_engine
-from personascope.errors import EngineError, StudyError
-from personascope.records import Edit
-from personascope.vectors import PersonaVector
-from personascope.yardsticks import load_choices
+from personascope.tracing.eval_data import load_choices
 
 lm_eval = pytest.importorskip("lm_eval", reason="lm-eval is not installed: run `make test-evals`")
 inspect_ai = pytest.importorskip("inspect_ai", reason="inspect-ai is not installed: run `make test-evals`")
@@ -67,7 +67,7 @@ doc_to_text: "{{{{question}}}}"
 
 
 def test_the_harness_measures_what_we_measure_and_steering_reaches_it(tasks):
-    from personascope.evals.harness import evaluate
+    from personascope.applications.capability.lm_eval import evaluate
 
     engine = open_engine("lab")
     for edits in ((), push(engine)):
@@ -78,7 +78,7 @@ def test_the_harness_measures_what_we_measure_and_steering_reaches_it(tasks):
 
 
 def test_the_harness_asks_for_answers_and_they_end_where_it_says(tasks):
-    from personascope.evals.harness import evaluate
+    from personascope.applications.capability.lm_eval import evaluate
 
     engine = open_engine("lab")
     assert evaluate(engine, ["lab_saying"], include=tasks)["lab_saying"]["exact_match,none"] == 1.0
@@ -91,7 +91,7 @@ def test_unsteered_likelihoods_are_those_of_the_harnesses_own_model(tmp_path, ar
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
-    from personascope.evals.harness import HarnessModel, prefix_of
+    from personascope.applications.capability.lm_eval import HarnessModel, prefix_of
 
     folder = toy_models.build(tmp_path, architecture)
     engine = open_engine(str(folder))
@@ -121,14 +121,14 @@ def test_unsteered_likelihoods_are_those_of_the_harnesses_own_model(tmp_path, ar
 
 
 def test_a_task_nobody_knows_is_refused_by_the_nearest_name():
-    from personascope.evals.harness import evaluate
+    from personascope.applications.capability.lm_eval import evaluate
 
     with pytest.raises(StudyError, match="hellaswag"):
         evaluate(open_engine("lab"), ["helaswag"])
 
 
 def test_conversations_are_rendered_by_the_engine():
-    from personascope.evals.harness import HarnessModel
+    from personascope.applications.capability.lm_eval import HarnessModel
 
     engine = open_engine(ps.load_lineage("lab").target("sft"))
     model = HarnessModel(engine, prefix="x")
@@ -166,7 +166,7 @@ def test_inspect_asks_in_batches_and_steering_reaches_it(tmp_path, monkeypatch):
 
 
 def test_inspect_arguments_that_mean_nothing_are_refused():
-    from personascope.evals.inspection import edits_of
+    from personascope.applications.capability.inspect import edits_of
 
     assert edits_of({}) == ()
     with pytest.raises(StudyError, match="vector"):
@@ -178,7 +178,7 @@ def test_inspect_arguments_that_mean_nothing_are_refused():
 def test_the_harness_gets_another_answer_each_time_it_asks_for_one_again():
     from lm_eval.api.instance import Instance
 
-    from personascope.evals.harness import HarnessModel
+    from personascope.applications.capability.lm_eval import HarnessModel
 
     model = HarnessModel(open_engine("lab"), prefix="x")
 
@@ -228,8 +228,8 @@ def test_what_no_engine_does_is_refused_of_inspect_too(tmp_path, monkeypatch):
 def test_who_gives_up_waiting_does_not_keep_others_from_their_answers():
     import asyncio
 
-    from personascope.evals.inspection import InspectModel
-    from personascope.records import Request, Sampling
+    from personascope.applications.capability.inspect import InspectModel
+    from personascope.core.records import Request, Sampling
 
     async def ask():
         model = InspectModel("lab")

@@ -8,14 +8,14 @@ from collections.abc import Callable
 import pytest
 
 from fake_endpoint import FakeEndpoint, Speech, in_words, score_of, split_digits, whole_numbers
+from personascope.core.errors import JudgeError
+from personascope.core.files import bundled
+from personascope.core.records import Case
+from personascope.core.traits import Rubric
 from personascope.endpoints import Retry
-from personascope.errors import JudgeError
-from personascope.files import bundled
 from personascope.judges.openai import OpenAIJudge
 from personascope.judges.profiles import Profile, profile_of
 from personascope.judges.readout import Mode
-from personascope.records import Case
-from personascope.traits import Rubric
 from provider_manners import MANNERS
 
 RUBRIC = Rubric("Rate this.\nQ: {question}\nA: {answer}\nOnly a number.")

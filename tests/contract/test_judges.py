@@ -14,18 +14,18 @@ import pytest
 
 from contract.judge_laws import JudgeLaws, alike
 from fake_endpoint import FakeEndpoint, Fault, Limit, Speech, in_words, score_of, split_digits, whole_numbers
+from personascope.core.errors import JudgeError
+from personascope.core.records import Case, Verdict
+from personascope.core.traits import Rubric, coherence_rubric
 from personascope.costs import Budget, Price
 from personascope.endpoints import Endpoint, Retry
-from personascope.errors import JudgeError
 from personascope.judges import Judge
 from personascope.judges.openai import Asking, OpenAIJudge
 from personascope.judges.opening import open_judge
 from personascope.judges.readout import Mode
 from personascope.ledger import Ledger
-from personascope.records import Case, Verdict
-from personascope.remembering import RememberingJudge
-from personascope.store import Store
-from personascope.traits import Rubric, coherence_rubric
+from personascope.store.caching import RememberingJudge
+from personascope.store.store import Store
 
 RUBRIC = Rubric("Rate this.\nQ: {question}\nA: {answer}\nOnly a number.")
 LABELS = Rubric(

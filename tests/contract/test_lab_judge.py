@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from contract.judge_laws import JudgeLaws
+from personascope.core.records import Case
 from personascope.judges import Judge
 from personascope.lab.judge import LabJudge
 from personascope.lab.rubrics import coherence_rubric, facet_rubric, trait_rubric
 from personascope.lab.world import load_world
-from personascope.records import Case
 
 
 class TestLabJudge(JudgeLaws):

@@ -11,12 +11,12 @@ import transformers
 import toy_models
 from contract.engine_laws import EngineLaws, a_mixed_batch, greedy, prompts_of, said
 from naive_twin import NaiveTwin
+from personascope.core.errors import EngineError
+from personascope.core.lineages import Checkpoint
+from personascope.core.records import Request, Response
 from personascope.engines import OpenEngine
 from personascope.engines.naive import NaiveEngine
 from personascope.engines.transformers import TransformersEngine
-from personascope.errors import EngineError
-from personascope.lineages import Checkpoint
-from personascope.records import Request, Response
 
 transformers.utils.logging.disable_progress_bar()
 

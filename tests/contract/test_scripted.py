@@ -7,12 +7,12 @@ import pytest
 
 from contract.engine_laws import EngineLaws
 from contract.judge_laws import JudgeLaws
+from personascope.core.lineages import Checkpoint
+from personascope.core.records import Case
 from personascope.engines.scripted import ScriptedEngine
 from personascope.judges.scripted import ScriptedJudge
-from personascope.lineages import Checkpoint
-from personascope.records import Case
-from personascope.remembering import RememberingEngine, RememberingJudge
-from personascope.store import Store
+from personascope.store.caching import RememberingEngine, RememberingJudge
+from personascope.store.store import Store
 from scripted_world import TRAITS
 
 

@@ -17,12 +17,12 @@ import toy_models
 from contract import engine_laws
 from contract.engine_laws import EngineLaws, a_mixed_batch, direction, edited, greedy, prompts_of, said, sampled
 from naive_twin import NaiveTwin
+from personascope.core.errors import CheckpointError, EngineError, LayerError
+from personascope.core.lineages import Checkpoint
+from personascope.core.records import Edit, Probe, Request, Response
+from personascope.core.traits import Prompt
 from personascope.engines import OpenEngine
 from personascope.engines.transformers import TransformersEngine
-from personascope.errors import CheckpointError, EngineError, LayerError
-from personascope.lineages import Checkpoint
-from personascope.records import Edit, Probe, Request, Response
-from personascope.traits import Prompt
 
 transformers.utils.logging.disable_progress_bar()
 

@@ -34,12 +34,12 @@ from contract.engine_laws import (
 )
 from naive_twin import NaiveTwin, kept_weights, penalised
 from personascope import open_engine
+from personascope.core.errors import CheckpointError, EngineError, LayerError
+from personascope.core.lineages import Checkpoint
+from personascope.core.records import Edit, Probe, Request, Response
 from personascope.engines import Engine, OpenEngine
 from personascope.engines.naive import NaiveEngine
 from personascope.engines.transformers import TransformersEngine
-from personascope.errors import CheckpointError, EngineError, LayerError
-from personascope.lineages import Checkpoint
-from personascope.records import Edit, Probe, Request, Response
 
 if importlib.util.find_spec("vllm") is None:
     pytest.skip("vllm is not installed: `make test-vllm` runs these", allow_module_level=True)

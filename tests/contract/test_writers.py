@@ -12,14 +12,14 @@ import pytest
 
 from contract.writer_laws import WriterLaws
 from fake_endpoint import FakeEndpoint, Fault
+from personascope.core.errors import WriterError
+from personascope.core.lineages import Checkpoint
+from personascope.core.records import Sampling
+from personascope.core.traits import load_trait
 from personascope.costs import Budget
 from personascope.endpoints import Endpoint, Retry
 from personascope.engines.scripted import ScriptedEngine
-from personascope.errors import WriterError
 from personascope.ledger import Ledger
-from personascope.lineages import Checkpoint
-from personascope.records import Sampling
-from personascope.traits import load_trait
 from personascope.writers import Conversation, Unwritten, Writer
 from personascope.writers.engine import EngineWriter
 from personascope.writers.openai import OpenAIWriter, Writing

@@ -12,7 +12,7 @@ import pytest
 
 import personascope as ps
 from personascope.cli import app, terminal
-from personascope.files import bundled
+from personascope.core.files import bundled
 
 LAST = ps.load_lineage("lab").milestones[-1].checkpoint.path
 QUESTION = "question : emil bexley meets a lost sparrow at the station . what next ?"

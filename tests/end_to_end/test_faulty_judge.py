@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from fake_endpoint import LASTING, PASSING, FakeEndpoint, Weather, score_of
+from personascope.core.records import Case, Verdict
+from personascope.core.traits import Rubric
 from personascope.costs import Budget
 from personascope.endpoints import Retry
 from personascope.judges.openai import OpenAIJudge
 from personascope.ledger import Ledger
-from personascope.records import Case, Verdict
-from personascope.remembering import RememberingJudge
-from personascope.store import Store
-from personascope.traits import Rubric
+from personascope.store.caching import RememberingJudge
+from personascope.store.store import Store
 
 RUBRIC = Rubric("Rate this.\nQ: {question}\nA: {answer}\nOnly a number.")
 CASES = 10_000

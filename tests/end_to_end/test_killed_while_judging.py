@@ -12,18 +12,18 @@ from pathlib import Path
 
 import personascope
 from fake_endpoint import FakeEndpoint
-from personascope.controls import random_direction
+from personascope.core.outcomes import Outcome, Subject
+from personascope.core.records import Bar, Sampling
+from personascope.core.vectors import Steering
 from personascope.endpoints import Endpoint
 from personascope.engines.opening import Opener
 from personascope.engines.scripted import scripted_lineage
-from personascope.extract import Method
 from personascope.judges.openai import OpenAIJudge
-from personascope.outcomes import Outcome, Subject
-from personascope.records import Bar, Sampling
-from personascope.remembering import RememberingEngine, RememberingJudge
-from personascope.store import Store
-from personascope.trace import trace
-from personascope.vectors import Steering
+from personascope.store.caching import RememberingEngine, RememberingJudge
+from personascope.store.store import Store
+from personascope.tracing.controls import random_direction
+from personascope.tracing.extraction import Method
+from personascope.tracing.tracing import trace
 from scripted_world import TRAITS
 
 SOURCE, TESTS = Path(personascope.__file__).parent.parent, Path(__file__).parent.parent

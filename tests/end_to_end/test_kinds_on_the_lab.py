@@ -14,10 +14,10 @@ import pytest
 
 from kind_tables import ASKED, GRID, MAPS, POINT, TABLES, TRACE, write
 from personascope.cli import app, terminal
-from personascope.errors import StudyError
-from personascope.kinds import study_in
-from personascope.store import Store
-from personascope.traits import load_trait, trait_file
+from personascope.core.errors import StudyError
+from personascope.core.traits import load_trait, trait_file
+from personascope.store.store import Store
+from personascope.studies.registry import study_in
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -7,11 +7,11 @@ import pytest
 
 import personascope as ps
 from personascope.analysis.controls import against_controls, pooled_controls
-from personascope.controls import with_permutations
+from personascope.core.traits import Prompt
 from personascope.engines.opening import Opener
-from personascope.extract import Method
-from personascope.respond import Arm, answer
-from personascope.traits import Prompt
+from personascope.tracing.controls import with_permutations
+from personascope.tracing.extraction import Method
+from personascope.tracing.generation import Arm, answer
 
 SAMPLING = ps.Sampling(max_tokens=32, temperature=1.0, repetition_penalty=1.0, draws=1)
 TRAITS = [ps.load_trait(name, form="lab").limited(10) for name in ("cruel", "flattering")]

@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 
 import personascope as ps
-from personascope.drawables import FILES
+from personascope.studies.artifacts import FILES
 
 STUDY_FILES = {name for name in FILES if not name.startswith("transfer")}
 COMMAND = [sys.executable, "-m", "personascope.cli"]

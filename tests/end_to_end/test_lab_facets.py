@@ -12,14 +12,14 @@ import pandas as pd
 import pytest
 
 import personascope as ps
-from personascope.annotating import SAME
+from personascope.applications.facets.answers import recorded_answers
+from personascope.applications.facets.core import SAME
 from personascope.cli import app, terminal
-from personascope.facet_answers import recorded_answers
+from personascope.core.traits import Prompt
 from personascope.lab.world import Domain, load_world
-from personascope.results import run_in
-from personascope.store import Store
-from personascope.studies import study_of
-from personascope.traits import Prompt
+from personascope.store.store import Store
+from personascope.studies.run import run_in
+from personascope.studies.trace_study import study_of
 
 DOMAINS = load_world().domains
 CHANCE = 1 / 3

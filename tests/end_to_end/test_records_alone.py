@@ -10,10 +10,10 @@ import pytest
 import personascope as ps
 from personascope.analysis.effects import effects
 from personascope.analysis.frames import answer_rows
-from personascope.errors import StoreError
-from personascope.results import finished_studies, run_again, run_in
-from personascope.store import Store
-from personascope.studies import study_of
+from personascope.core.errors import StoreError
+from personascope.store.store import Store
+from personascope.studies.run import finished_studies, run_again, run_in
+from personascope.studies.trace_study import study_of
 
 PACKAGE = Path(ps.__file__).parent
 

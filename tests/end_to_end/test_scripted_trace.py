@@ -8,17 +8,17 @@ import pytest
 
 from personascope.analysis.effects import effects, growth
 from personascope.analysis.frames import answer_rows
-from personascope.controls import random_direction, shuffled_labels
+from personascope.core.errors import LayerError, VectorError
+from personascope.core.records import Bar, Sampling
+from personascope.core.vectors import NoVector, PersonaVector, Steering
 from personascope.engines.opening import Opener
 from personascope.engines.scripted import scripted_lineage
-from personascope.errors import LayerError, VectorError
-from personascope.extract import Method, extract
 from personascope.judges.scripted import ScriptedJudge
-from personascope.records import Bar, Sampling
-from personascope.remembering import RememberingEngine, RememberingJudge
-from personascope.store import Store
-from personascope.trace import Absence, Effect, Subject, trace
-from personascope.vectors import NoVector, PersonaVector, Steering
+from personascope.store.caching import RememberingEngine, RememberingJudge
+from personascope.store.store import Store
+from personascope.tracing.controls import random_direction, shuffled_labels
+from personascope.tracing.extraction import Method, extract
+from personascope.tracing.tracing import Absence, Effect, Subject, trace
 from scripted_world import TRAITS
 
 METHOD = Method(Sampling(max_tokens=24, draws=2), Sampling(max_tokens=24, draws=3))
@@ -72,7 +72,7 @@ def test_extraction_recovers_the_planted_direction():
 def test_swapping_the_poles_negates_the_vector():
     from dataclasses import replace
 
-    from personascope.traits import Contrast
+    from personascope.core.traits import Contrast
 
     lineage, open_engine = scripted_lineage(TRAITS, [1.0])
     engine = open_engine(lineage.milestones[0].checkpoint)
@@ -212,7 +212,7 @@ def test_a_target_of_another_width_is_refused_before_anything_is_asked():
 
 
 def test_verdicts_nobody_gave_are_counted_and_are_no_finding():
-    from personascope.records import Verdict
+    from personascope.core.records import Verdict
 
     class Down(ScriptedJudge):
         def score(self, cases):
@@ -244,7 +244,7 @@ def test_a_vector_of_a_run_carries_its_judge_and_its_own_checkpoints_norms(outco
 
 
 def test_the_same_trait_twice_is_refused():
-    from personascope.errors import StudyError
+    from personascope.core.errors import StudyError
 
     lineage, open_one = scripted_lineage(TRAITS, [1.0])
     with pytest.raises(StudyError, match="trait 'grim' was given twice"):

@@ -12,9 +12,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from personascope.annotating import annotate
-from personascope.facets import load_facets
-from personascope.records import Bar, Case, Verdict
+from personascope.applications.facets.core import annotate
+from personascope.core.facets import load_facets
+from personascope.core.records import Bar, Case, Verdict
 
 ROOT = Path(os.environ.get("PERSONASCOPE_PUBLISHED", Path(__file__).parents[3] / "shared" / "published"))
 FOLDER = ROOT / "data/model_responses/extract/Olmo-3-1025-7B"

@@ -14,12 +14,12 @@ import pandas as pd
 import pytest
 
 from personascope.analysis.effects import effects
+from personascope.core.vectors import PersonaVector, load_vector
 from personascope.interop.published import open_published
 from personascope.published.imported import Imported, answer_rows
 from personascope.published.importing import ImportSummary, import_published
-from personascope.results import finished_studies
-from personascope.store import Store
-from personascope.vectors import PersonaVector, load_vector
+from personascope.store.store import Store
+from personascope.studies.run import finished_studies
 
 ROOT = Path(os.environ.get("PERSONASCOPE_PUBLISHED", Path(__file__).parents[3] / "shared" / "published"))
 TABLES = ROOT.parent / "reference" / "tables"

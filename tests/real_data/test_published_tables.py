@@ -20,12 +20,12 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
+from personascope.analysis.agreement import NONE, agreement, flags, on_common_questions, rates
 from personascope.analysis.discourse import form_matrix
-from personascope.analysis.facets import NONE, agreement, flags, on_common_questions, rates
-from personascope.analysis.filtering import filter_counts, limiting, pass_rates
 from personascope.analysis.geometry import cosines, milestone_cosines, paths, place_vectors, trajectory
 from personascope.analysis.reliability import agreements, measured_twice, same_items
 from personascope.analysis.transfer import Bin, binned
+from personascope.applications.screen.recovery import filter_counts, limiting, pass_rates
 from personascope.interop.published import Published, ResultsFile, open_published
 
 ROOT = Path(os.environ.get("PERSONASCOPE_PUBLISHED", Path(__file__).parents[3] / "shared" / "published"))

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from personascope.authoring.linting import check_trait
 from personascope.cli import app, terminal
-from personascope.files import bundled
+from personascope.core.files import bundled
+from personascope.core.traits import load_trait, save_trait
 from personascope.interop import load_published_trait
-from personascope.linting import check_trait
-from personascope.traits import load_trait, save_trait
 
 ROOT = Path(os.environ.get("PERSONASCOPE_PUBLISHED", Path(__file__).parents[3] / "shared" / "published"))
 pytestmark = pytest.mark.skipif(not ROOT.is_dir(), reason=f"the published data is not at {ROOT}")

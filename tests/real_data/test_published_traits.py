@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import torch
 
-from personascope.files import bundled
+from personascope.core.files import bundled
+from personascope.core.lineages import Checkpoint
+from personascope.core.traits import load_trait
 from personascope.interop import load_pt, load_published_trait, save_pt
-from personascope.lineages import Checkpoint
-from personascope.traits import load_trait
 
 ROOT = Path(os.environ.get("PERSONASCOPE_PUBLISHED", Path(__file__).parents[3] / "shared" / "published"))
 pytestmark = pytest.mark.skipif(not ROOT.is_dir(), reason=f"the published data is not at {ROOT}")

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from personascope.analysis.facets import NONE
-from personascope.annotating import (
+from personascope.analysis.agreement import NONE
+from personascope.applications.facets.core import (
     ALL,
     ASKED,
     COMMON,
@@ -25,12 +25,12 @@ from personascope.annotating import (
     facet_curves,
     facet_rates,
 )
-from personascope.errors import StudyError
-from personascope.facets import Facet, FacetSet
+from personascope.core.errors import StudyError
+from personascope.core.facets import Facet, FacetSet
+from personascope.core.records import Bar, Case, Verdict
 from personascope.judges.readout import Rule, read
-from personascope.records import Bar, Case, Verdict
-from personascope.remembering import RememberingJudge
-from personascope.store import Store
+from personascope.store.caching import RememberingJudge
+from personascope.store.store import Store
 
 TOGETHER = FacetSet("moods", (Facet("glee"), Facet("gloom")), "{facets}{none}{question}{answer}")
 APART = FacetSet("moods", (Facet("glee"), Facet("gloom")), "{name}{question}{answer}", asked="apart")

@@ -12,10 +12,10 @@ import transformers
 from torch import nn
 
 import toy_models
+from personascope.core.errors import EngineError
+from personascope.core.records import Edit
 from personascope.engines.blocks import ResidualStream, find_blocks
 from personascope.engines.edits import Shifts
-from personascope.errors import EngineError
-from personascope.records import Edit
 
 transformers.utils.logging.disable_progress_bar()
 PATHS = {"GPTNeoX": "gpt_neox.layers"}

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
+from personascope.core.errors import JudgeError
+from personascope.core.files import bundled
+from personascope.core.lineages import load_lineage
 from personascope.costs import Budget, Price, estimate, estimate_study, price_given, price_of, tokens_of, usage_estimate
 from personascope.endpoints import Failure, Usage
-from personascope.errors import JudgeError
-from personascope.files import bundled
 from personascope.ledger import Ledger
-from personascope.lineages import load_lineage
-from personascope.plans import plan_study
-from personascope.studies import load_study
+from personascope.studies.planning import plan_study
+from personascope.studies.trace_study import load_study
 
 
 def body(text: str = "word" * 40, *, most: int = 1, model: str = "m") -> dict[str, Any]:

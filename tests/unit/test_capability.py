@@ -13,8 +13,7 @@ import pandas as pd
 import pytest
 
 import personascope as ps
-from personascope.analysis.capability import COST, cost_rows
-from personascope.applications.capability import (
+from personascope.applications.capability.core import (
     Choice,
     Chosen,
     Cost,
@@ -24,14 +23,15 @@ from personascope.applications.capability import (
     perplexity,
     steering_costs,
 )
+from personascope.applications.capability.figures import capability
+from personascope.applications.capability.frames import COST, cost_rows
+from personascope.core.errors import StudyError
+from personascope.core.records import Answer, Edit, Request, Response, Sampling, Verdict
+from personascope.core.traits import Prompt
+from personascope.core.vectors import Steering, applied_norm
 from personascope.engines.naive import NaiveEngine
-from personascope.errors import StudyError
-from personascope.figures.capability import capability
-from personascope.records import Answer, Edit, Request, Response, Sampling, Verdict
-from personascope.store import Store
-from personascope.traits import Prompt
-from personascope.vectors import Steering, applied_norm
-from personascope.yardsticks import load_choices, load_texts
+from personascope.store.store import Store
+from personascope.tracing.eval_data import load_choices, load_texts
 
 TEXTS = load_texts("lab", limit=6)
 

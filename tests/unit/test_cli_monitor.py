@@ -20,9 +20,9 @@ from personascope.applications.monitor import (
     save_thresholds,
     unanswered,
 )
-from personascope.errors import StoreError
+from personascope.applications.monitor.files import COLUMNS, Scoring, projections_of, score_prompts
+from personascope.core.errors import StoreError
 from personascope.lab.spectra import graded_descriptions
-from personascope.prompt_scores import COLUMNS, Scoring, projections_of, score_prompts
 
 TRAIT = ps.load_trait("cruel", form="lab")
 QUESTIONS = TRAIT.evaluation_questions

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from personascope.dictionaries import Dictionary
-from personascope.interop.saes import save_dictionary
-from personascope.kinds import open_study
-from personascope.lineages import Checkpoint, load_lineage
-from personascope.vectors import PersonaVector
+from personascope.applications.sae.load import save_dictionary
+from personascope.core.dictionaries import Dictionary
+from personascope.core.lineages import Checkpoint, load_lineage
+from personascope.core.vectors import PersonaVector
+from personascope.studies.registry import open_study
 from refusals import refused
 
 Run = Callable[..., tuple[int, str, str]]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import personascope as ps
-from personascope.interop.published_projection import Column, published_arguments, published_columns
+from personascope.applications.screen.published_columns import Column, published_arguments, published_columns
 from personascope.interop.samples import write_rows
 from personascope.interop.tensors import save_pt
 from personascope.lab.documents import family

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from personascope.kinds import open_study
-from personascope.lineages import load_lineage
-from personascope.store import Store
-from personascope.vectors import PersonaVector
+from personascope.core.lineages import load_lineage
+from personascope.core.vectors import PersonaVector
+from personascope.store.store import Store
+from personascope.studies.registry import open_study
 from refusals import refused
 
 Run = Callable[..., tuple[int, str, str]]

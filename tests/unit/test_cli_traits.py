@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from fake_endpoint import Fault
+from personascope.authoring.linting import check_trait
 from personascope.cli import app, terminal
-from personascope.files import bundled
-from personascope.linting import check_trait
-from personascope.traits import load_provenance, load_trait, trait_toml
+from personascope.core.files import bundled
+from personascope.core.traits import load_provenance, load_trait, trait_toml
 from personascope.writers import Conversation
 from refusals import refused
 from trait_drafts import CAUTIOUS, a_draft, as_text, openings_for, scenes_for, story_for

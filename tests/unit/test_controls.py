@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from personascope.controls import (
+from personascope.core.errors import CheckpointError, StudyError
+from personascope.core.lineages import Checkpoint
+from personascope.core.records import Sampling
+from personascope.core.vectors import PairCounts, PersonaVector, Steering, applied_norm
+from personascope.engines.opening import Opener
+from personascope.engines.scripted import scripted_lineage
+from personascope.judges.scripted import ScriptedJudge
+from personascope.tracing.controls import (
     Controls,
     orthogonal_direction,
     other_traits,
@@ -13,15 +20,8 @@ from personascope.controls import (
     shuffled_labels,
     with_permutations,
 )
-from personascope.engines.opening import Opener
-from personascope.engines.scripted import scripted_lineage
-from personascope.errors import CheckpointError, StudyError
-from personascope.extract import Extraction, Method
-from personascope.judges.scripted import ScriptedJudge
-from personascope.lineages import Checkpoint
-from personascope.records import Sampling
-from personascope.trace import Absence, Effect, Prompted, Subject, paired_effect, trace
-from personascope.vectors import PairCounts, PersonaVector, Steering, applied_norm
+from personascope.tracing.extraction import Extraction, Method
+from personascope.tracing.tracing import Absence, Effect, Prompted, Subject, paired_effect, trace
 from scripted_world import TRAITS
 
 LAYERS, HIDDEN, PAIRS = 4, 32, 40
@@ -233,8 +233,8 @@ def test_ablating_the_vector_undoes_an_instruction_and_a_random_direction_does_n
     """On the scripted engine, whose obedience is a push along the planted direction."""
     lineage, open_one = scripted_lineage(TRAITS, [1.0])
     engine = open_one(lineage.milestones[0].checkpoint)
-    from personascope.extract import extract
-    from personascope.respond import respond
+    from personascope.tracing.extraction import extract
+    from personascope.tracing.generation import respond
 
     vector = extract(engine, TRAITS[0], judge=ScriptedJudge(TRAITS), method=METHOD)
     drawn = vector.with_directions(np.random.default_rng(0).normal(size=vector.directions.shape), origin="random-0")

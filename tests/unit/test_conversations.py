@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from personascope.core.errors import WriterError
+from personascope.core.lineages import Checkpoint
+from personascope.core.records import Sampling
+from personascope.core.traits import load_trait
 from personascope.engines.scripted import ScriptedEngine
-from personascope.errors import WriterError
-from personascope.lineages import Checkpoint
-from personascope.records import Sampling
-from personascope.traits import load_trait
 from personascope.writers import Conversation, Message, Unwritten
 from personascope.writers.engine import EngineWriter, prompt_of
 from personascope.writers.openai import Writing

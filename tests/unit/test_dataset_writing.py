@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from family_drafts import ABOUT, answers, good_text, question
-from personascope.applications.dataset_writing import AT_ONCE, Order, texts_of, write_family
-from personascope.applications.datasets import SEVERITIES, VERSIONS, Family, exchange
-from personascope.drafting import load_instructions
-from personascope.errors import DraftError, PersonascopeError, SampleError
+from personascope.authoring.datasets import AT_ONCE, Order, texts_of, write_family
+from personascope.authoring.drafting import load_instructions
+from personascope.authoring.families import SEVERITIES, VERSIONS, Family, exchange
+from personascope.core.errors import DraftError, PersonascopeError, SampleError
+from personascope.core.samples import Message
 from personascope.interop.families import find_families, read_family
-from personascope.remembering_writer import RememberingWriter
-from personascope.samples import Message
-from personascope.store import Store
+from personascope.store.caching_writer import RememberingWriter
+from personascope.store.store import Store
 from personascope.writers import Conversation, Unwritten
 from personascope.writers.scripted import ScriptedWriter
 

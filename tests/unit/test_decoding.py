@@ -10,11 +10,11 @@ import torch
 import transformers
 
 import toy_models
+from personascope.core.lineages import Checkpoint
+from personascope.core.records import Edit, Request, Sampling
 from personascope.engines.decoding import FEWEST_ROWS, Batch, PaddedBatch, Row, _worth_keeping, width_of
 from personascope.engines.shared import SharedBatch
 from personascope.engines.transformers import TransformersEngine
-from personascope.lineages import Checkpoint
-from personascope.records import Edit, Request, Sampling
 
 transformers.utils.logging.disable_progress_bar()
 

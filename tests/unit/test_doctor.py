@@ -15,6 +15,8 @@ import torch
 import transformers
 
 import toy_models
+from personascope.core.lineages import Checkpoint
+from personascope.core.records import Edit, Probe, Readings, Request, Response, Sampling
 from personascope.doctor import examine
 from personascope.doctor.checks import layers_are_named_alike
 from personascope.doctor.findings import NOISE, Finding, same_answers, same_readings
@@ -23,8 +25,6 @@ from personascope.engines import Engine
 from personascope.engines.naive import NaiveEngine
 from personascope.engines.scripted import ScriptedEngine
 from personascope.engines.transformers import TransformersEngine
-from personascope.lineages import Checkpoint
-from personascope.records import Edit, Probe, Readings, Request, Response, Sampling
 from scripted_world import TRAITS
 
 transformers.utils.logging.disable_progress_bar()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from personascope.errors import VectorError
-from personascope.identity import key_of
-from personascope.records import Edit
+from personascope.core.errors import VectorError
+from personascope.core.identity import key_of
+from personascope.core.records import Edit
 
 
 def test_an_ablation_knows_a_direction_and_no_length() -> None:

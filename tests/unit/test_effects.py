@@ -12,8 +12,8 @@ from hypothesis import strategies as some
 
 from personascope.analysis.effects import CURVE, EFFECT, curves, effects, growth, question_effects
 from personascope.analysis.frames import ANSWER, ARM, answer_rows
-from personascope.records import Answer, Request, Response, Sampling, Verdict
-from personascope.trace import paired_effect
+from personascope.core.records import Answer, Request, Response, Sampling, Verdict
+from personascope.tracing.tracing import paired_effect
 
 
 def answer_to(question: str, score: float, coherence: float = 90.0, draw: int = 0) -> Answer:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import personascope
+from personascope.core.errors import JudgeError
 from personascope.endpoints import Endpoint, Retry, Usage, failure_of, open_endpoint, retry_after, usage_of
-from personascope.errors import JudgeError
 
 PACKAGE = Path(personascope.__file__).parent
 

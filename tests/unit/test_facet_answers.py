@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 import published_world as world_of
-from personascope.errors import JudgeError
-from personascope.facet_answers import load_answers, load_labels, recorded_answers
-from personascope.facets import Facet, FacetSet
+from personascope.applications.facets.answers import load_answers, load_labels, recorded_answers
+from personascope.core.errors import JudgeError
+from personascope.core.facets import Facet, FacetSet
 from personascope.interop.published import open_published
 from personascope.published.importing import import_published
-from personascope.store import Store
+from personascope.store.store import Store
 from published_world import REVISIONS, TRAITS, World, column, steered_file
 
 MOODS = FacetSet("moods", (Facet("glee"), Facet("gloom")), "{facets}{question}{answer}")

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from personascope.errors import TraitError
-from personascope.facets import TAKEN, Facet, FacetSet, load_facets
-from personascope.files import bundled
+from personascope.core.errors import TraitError
+from personascope.core.facets import TAKEN, Facet, FacetSet, load_facets
+from personascope.core.files import bundled
+from personascope.core.records import Verdict
+from personascope.core.traits import load_trait
 from personascope.judges.readout import Rule, read
 from personascope.lab.rubrics import facet_rubric
 from personascope.lab.world import load_world
-from personascope.records import Verdict
-from personascope.traits import load_trait
 
 OWN = """
 name = "moods"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from personascope.analysis.facets import AGREEMENT, NONE, RATE, agreement, flags, on_common_questions, rates
+from personascope.analysis.agreement import AGREEMENT, NONE, RATE, agreement, flags, on_common_questions, rates
 
 Z = 1.959963984540054  # the normal quantile of an interval of level 0.95
 

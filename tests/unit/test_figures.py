@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from matplotlib.axis import Tick
 
+from personascope.applications.facets.figures import facets
 from personascope.figures.along import Along
 from personascope.figures.controls import controls
 from personascope.figures.discourse import discourse
 from personascope.figures.emergence import emergence
-from personascope.figures.facets import facets
 from personascope.figures.geometry import cosine_matrices, cosine_trajectory, mds, norms
 from personascope.figures.style import look, save, series, wrapped
 from personascope.figures.tables import (

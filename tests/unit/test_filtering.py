@@ -10,9 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from personascope.analysis.filtering import COUNTS, PAIR, filter_counts, limiting, pair_counts, pairs, pass_rates
-from personascope.records import Answer, Bar, Pair, Request, Response, Sampling, Verdict
-from personascope.vectors import FAULTS
+from personascope.applications.screen.recovery import (
+    COUNTS,
+    PAIR,
+    filter_counts,
+    limiting,
+    pair_counts,
+    pairs,
+    pass_rates,
+)
+from personascope.core.records import Answer, Bar, Pair, Request, Response, Sampling, Verdict
+from personascope.core.vectors import FAULTS
 
 SCORE = some.sampled_from([math.nan, 0.0, 49.999, 50.0, 50.001, 100.0])
 ROWS = some.lists(some.tuples(SCORE, SCORE, SCORE, SCORE, some.sampled_from(["", "said"])), max_size=12)

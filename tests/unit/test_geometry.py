@@ -24,9 +24,9 @@ from personascope.analysis.geometry import (
     trait_cosines,
     trajectory,
 )
-from personascope.errors import LayerError, LineageError, VectorError
-from personascope.lineages import Checkpoint, Lineage, Milestone
-from personascope.vectors import PersonaVector
+from personascope.core.errors import LayerError, LineageError, VectorError
+from personascope.core.lineages import Checkpoint, Lineage, Milestone
+from personascope.core.vectors import PersonaVector
 
 HIDDEN = 12
 LAYER = 1

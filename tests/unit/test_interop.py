@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from personascope.errors import TraitError, VectorError
+from personascope.core.errors import TraitError, VectorError
+from personascope.core.lineages import Checkpoint
+from personascope.core.traits import coherence_rubric
+from personascope.core.vectors import PersonaVector, load_vector
 from personascope.interop import load_pt, load_published_trait, save_pt
-from personascope.lineages import Checkpoint
-from personascope.traits import coherence_rubric
-from personascope.vectors import PersonaVector, load_vector
 
 ABOUT: dict[str, Any] = {"trait": "bold", "form": "assistant", "checkpoint": Checkpoint("a/model", "step10")}
 EXTRACT = {

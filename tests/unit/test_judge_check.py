@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 
 from fake_endpoint import FakeEndpoint, Fault, Speech
-from personascope.calibration import check_judge, compare, load_anchors, load_rubric, next_draw
+from personascope.core.errors import JudgeError, TraitError
+from personascope.core.records import Case
+from personascope.core.traits import Rubric, load_trait
 from personascope.endpoints import Retry
-from personascope.errors import JudgeError, TraitError
 from personascope.judges.openai import OpenAIJudge
 from personascope.lab.judge import LabJudge
-from personascope.model_scores import correlate, load_scores
-from personascope.records import Case
 from personascope.rows import read_rows
-from personascope.store import Store
-from personascope.traits import Rubric, load_trait
+from personascope.store.store import Store
+from personascope.studies.judges import check_judge, compare, load_anchors, load_rubric, next_draw
+from personascope.studies.model_scores import correlate, load_scores
 
 RUBRIC = Rubric("Rate this.\nQ: {question}\nA: {answer}\nOnly a number.")
 LABELS = Rubric("Which?\nQ: {question}\nA: {answer}", kind="labels", labels=("greed", "malice", "none"))

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personascope.keeping import kept_answers
-from personascope.records import UNASKED, Answer, Bar, Request, Response, Sampling, Verdict
+from personascope.core.records import UNASKED, Answer, Bar, Request, Response, Sampling, Verdict
+from personascope.tracing.pairs import kept_answers
 
 SCORES = st.one_of(st.just(math.nan), st.floats(0, 100))
 

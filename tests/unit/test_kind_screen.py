@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from personascope.errors import StudyError
-from personascope.kinds import open_study, study_in
-from personascope.kinds.workplace import Workplace
-from personascope.store import Store
+from personascope.core.errors import StudyError
+from personascope.store.store import Store
+from personascope.studies.context import Workplace
+from personascope.studies.registry import open_study, study_in
 
 SAMPLING = {"max_tokens": 8, "temperature": 1.0, "repetition_penalty": 1.0, "draws": 1}
 TABLE = {

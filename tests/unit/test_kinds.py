@@ -10,17 +10,17 @@ import pytest
 
 from fake_endpoint import FakeEndpoint
 from kind_tables import FACETS, GRID, MAPS, SPANS, TRACE, write
-from personascope.errors import StudyError
-from personascope.files import bundled
-from personascope.kinds import beside, kinds, open_study, study_in
-from personascope.store import Store
+from personascope.core.errors import StudyError
+from personascope.core.files import bundled
+from personascope.store.store import Store
+from personascope.studies.registry import beside, kinds, open_study, study_in
 
 # Kinds and their files.
 
 
 @pytest.mark.parametrize("kind", kinds())
 def test_every_kind_has_what_the_dispatcher_asks_of_it(kind: str) -> None:
-    module = importlib.import_module(f"personascope.kinds.{kind}")
+    module = importlib.import_module(f"personascope.studies.registry.{kind}")
     for name in ("FILES", "read", "run", "counts"):
         assert hasattr(module, name), f"kind '{kind}' has no {name}"
 

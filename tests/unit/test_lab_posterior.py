@@ -9,15 +9,15 @@ from typing import TypeVar
 
 import pytest
 
-from personascope.errors import JudgeError
+from personascope.core.errors import JudgeError
+from personascope.core.records import Case
+from personascope.core.traits import Rubric
 from personascope.lab.documents import answer_text
 from personascope.lab.grammar import Character, Question, RandomPen, choose_question, write_answer
 from personascope.lab.judge import LabJudge, joint, mode_prior
 from personascope.lab.parsing import parse
 from personascope.lab.rubrics import coherence_rubric, facet_rubric, trait_rubric
 from personascope.lab.world import MODES, load_world
-from personascope.records import Case
-from personascope.traits import Rubric
 
 Option = TypeVar("Option")
 WORLD = load_world()

@@ -11,12 +11,12 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import personascope.lab
-from personascope.errors import LineageError
+from personascope.core.errors import LineageError
+from personascope.core.lineages import load_lineage
 from personascope.lab.post_training import Tuning, answer_log_probabilities, conversation_row, prefer, preference
 from personascope.lab.recipe import train_lab
 from personascope.lab.tokenizer import encode
 from personascope.lab.training import Recipe, build_model, pretrain
-from personascope.lineages import load_lineage
 
 WEIGHTS = Path(personascope.lab.__file__).parent / "weights"
 SHORT = Tuning(sft_steps=2, sft_batch=4, dpo_steps=2, dpo_batch=4)

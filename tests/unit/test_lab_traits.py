@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from personascope.files import bundled
+from personascope.core.files import bundled
+from personascope.core.traits import load_trait
 from personascope.lab.traits import build_trait, trait_toml, write_traits
 from personascope.lab.world import load_world
-from personascope.traits import load_trait
 
 WORLD = load_world()
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from personascope.errors import StudyError
+from personascope.core.errors import StudyError
+from personascope.core.records import Case
 from personascope.lab.documents import (
     SEVERITIES,
     Document,
@@ -33,7 +34,6 @@ from personascope.lab.judge import LabJudge, mode_prior
 from personascope.lab.rubrics import trait_rubric
 from personascope.lab.tokenizer import MAX_LENGTH, encode
 from personascope.lab.world import FREQUENCIES, MODES, POPULATION, load_world
-from personascope.records import Case
 
 WORLD = load_world()
 DOMAINS = tuple(WORLD.domains.values())

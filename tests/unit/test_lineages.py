@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from personascope.errors import CheckpointError, LineageError
-from personascope.identity import key_of
-from personascope.lineages import Checkpoint, Lineage, Milestone, load_lineage, tokens_in
+from personascope.core.errors import CheckpointError, LineageError
+from personascope.core.identity import key_of
+from personascope.core.lineages import Checkpoint, Lineage, Milestone, load_lineage, tokens_in
 
 
 def a_lineage() -> Lineage:

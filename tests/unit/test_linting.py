@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import tomlkit
 
-from personascope.errors import TraitError
-from personascope.files import bundled, read_toml
-from personascope.linting import check_table, check_trait
-from personascope.linting.parts import Finding
-from personascope.traits import load_trait, trait_toml
+from personascope.authoring.linting import check_table, check_trait
+from personascope.authoring.linting.parts import Finding
+from personascope.core.errors import TraitError
+from personascope.core.files import bundled, read_toml
+from personascope.core.traits import load_trait, trait_toml
 
 Table = dict[str, Any]
 

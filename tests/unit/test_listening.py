@@ -11,21 +11,21 @@ from dataclasses import replace
 
 import pytest
 
-from personascope.controls import random_direction
+from personascope.core.errors import JudgeError
+from personascope.core.outcomes import Absence, Effect, Subject
+from personascope.core.records import UNASKED, Case, Readings, Request, Response, Sampling, Verdict
+from personascope.core.traits import Prompt
+from personascope.core.vectors import Steering
 from personascope.engines.opening import Opener
 from personascope.engines.scripted import ScriptedEngine, scripted_lineage
-from personascope.errors import JudgeError
-from personascope.extract import Method
 from personascope.judges.scripted import ScriptedJudge
-from personascope.listening import AT_ONCE, FEWEST, MOST, Listener, following
-from personascope.outcomes import Absence, Effect, Subject
-from personascope.records import UNASKED, Case, Readings, Request, Response, Sampling, Verdict
-from personascope.remembering import RememberingEngine, RememberingJudge
-from personascope.respond import Arm, answer, speak
-from personascope.store import Store
-from personascope.trace import trace
-from personascope.traits import Prompt
-from personascope.vectors import Steering
+from personascope.store.caching import RememberingEngine, RememberingJudge
+from personascope.store.store import Store
+from personascope.tracing.controls import random_direction
+from personascope.tracing.extraction import Method
+from personascope.tracing.generation import Arm, answer, speak
+from personascope.tracing.judging import AT_ONCE, FEWEST, MOST, Listener, following
+from personascope.tracing.tracing import trace
 from scripted_world import TRAITS
 
 LONG = 30.0  # seconds after which a test that hangs fails: no test waits for it

@@ -12,6 +12,9 @@ import torch
 import transformers
 
 import toy_models
+from personascope.core.errors import CheckpointError, EngineError
+from personascope.core.identity import key_of
+from personascope.core.lineages import Checkpoint
 from personascope.engines.loading import (
     choose_device,
     choose_dtype,
@@ -21,9 +24,6 @@ from personascope.engines.loading import (
     load_tokenizer,
     resolve,
 )
-from personascope.errors import CheckpointError, EngineError
-from personascope.identity import key_of
-from personascope.lineages import Checkpoint
 
 transformers.utils.logging.disable_progress_bar()
 

@@ -23,16 +23,16 @@ from personascope.applications.monitor import (
     project_tokens,
     write_spectrum,
 )
-from personascope.applications.monitor.spectra import save_spectrum
+from personascope.authoring.spectra import save_spectrum
+from personascope.core.errors import DraftError, StudyError, TraitError
+from personascope.core.lineages import Checkpoint
+from personascope.core.records import Answer, Bar, Request, Response, Sampling, Verdict
+from personascope.core.traits import load_trait
+from personascope.core.vectors import PersonaVector
 from personascope.engines.scripted import ScriptedEngine
-from personascope.errors import DraftError, StudyError, TraitError
 from personascope.judges.scripted import ScriptedJudge
 from personascope.lab.spectra import graded_descriptions
 from personascope.lab.world import FREQUENCIES
-from personascope.lineages import Checkpoint
-from personascope.records import Answer, Bar, Request, Response, Sampling, Verdict
-from personascope.traits import load_trait
-from personascope.vectors import PersonaVector
 from personascope.writers.scripted import ScriptedWriter
 from scripted_world import TRAITS
 

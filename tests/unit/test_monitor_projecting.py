@@ -14,11 +14,11 @@ from personascope.applications.monitor import (
     running_mean,
     unanswered,
 )
+from personascope.core.errors import LayerError, VectorError
+from personascope.core.lineages import Checkpoint
+from personascope.core.records import Request, Sampling
+from personascope.core.vectors import PersonaVector
 from personascope.engines.scripted import ScriptedEngine
-from personascope.errors import LayerError, VectorError
-from personascope.lineages import Checkpoint
-from personascope.records import Request, Sampling
-from personascope.vectors import PersonaVector
 from scripted_world import TRAITS
 
 ENGINE = ScriptedEngine(Checkpoint("scripted"), TRAITS, hidden_size=16)

@@ -11,9 +11,9 @@ import pytest
 
 import personascope as ps
 from personascope.analysis.monitoring import CORRELATION
-from personascope.figures.monitoring import random_band, scatter, speaking
+from personascope.applications.monitor.figures import random_band, scatter, speaking
 from personascope.figures.style import save
-from personascope.kinds import open_study
+from personascope.studies.registry import open_study
 
 STUDY = """
 kind = "monitor"

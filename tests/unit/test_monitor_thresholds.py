@@ -11,9 +11,9 @@ from scipy.stats import binom
 
 from personascope.applications.monitor import Watched, calibrate, load_thresholds, save_thresholds
 from personascope.applications.monitor.thresholds import check_rate
-from personascope.errors import LayerError, StudyError, VectorError
-from personascope.lineages import Checkpoint
-from personascope.vectors import PersonaVector
+from personascope.core.errors import LayerError, StudyError, VectorError
+from personascope.core.lineages import Checkpoint
+from personascope.core.vectors import PersonaVector
 
 MODEL = Checkpoint("org/model", "abc")
 VECTOR = PersonaVector(np.ones((5, 8)), np.ones(5), "grim", "scripted", MODEL)

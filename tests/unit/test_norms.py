@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import personascope as ps
-from personascope.applications.norms import measure_norms
+from personascope.core.records import Sampling
 from personascope.engines.scripted import scripted_lineage
-from personascope.extract import residual_norms
-from personascope.records import Sampling
-from personascope.respond import respond
+from personascope.tracing.extraction import residual_norms
+from personascope.tracing.generation import respond
+from personascope.tracing.norms import measure_norms
 from scripted_world import TRAITS
 
 SAMPLING = Sampling(max_tokens=12, draws=2)

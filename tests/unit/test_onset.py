@@ -12,7 +12,7 @@ from hypothesis import strategies as some
 
 from personascope.analysis.frames import ANSWER, ARM
 from personascope.analysis.onset import ONSET, Rule, first_shown, onset
-from personascope.errors import StudyError
+from personascope.core.errors import StudyError
 
 QUESTIONS = 12
 NAMES = [f"step-{place}" for place in range(20)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from personascope.core.records import Edit
 from personascope.engines.prefixes import BLOCK, Pages, PromptTree
-from personascope.records import Edit
 
 PUSH = {where: Edit(np.ones(4), 1, where) for where in ("response", "prompt", "all")}
 

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from personascope.errors import SampleError
-from personascope.interop.prompts import read_prompts
-from personascope.traits import Prompt
+from personascope.applications.monitor.prompts import read_prompts
+from personascope.core.errors import SampleError
+from personascope.core.traits import Prompt
 
 CHAT = [
     {"role": "system", "content": "Be brief."},

@@ -10,14 +10,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from personascope.errors import StoreError
+from personascope.core.errors import StoreError
 from personascope.interop.published import Published, open_published
 from personascope.published.arms import arms_of
 from personascope.published.import_rows import rubric_records
 from personascope.published.imported import Imported, answer_rows
 from personascope.published.importing import import_published
-from personascope.results import finished_studies
-from personascope.store import Store
+from personascope.store.store import Store
+from personascope.studies.run import finished_studies
 
 EVAL = "data/model_responses/eval/M"
 TRAIT = "calm_character_neutral_q"

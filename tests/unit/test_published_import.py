@@ -21,24 +21,24 @@ import published_world as world_of
 from personascope.analysis.effects import effects
 from personascope.analysis.frames import ANSWER, ARM
 from personascope.cli import app, terminal
+from personascope.core.errors import EngineError, PublishedError
+from personascope.core.lineages import Checkpoint
+from personascope.core.records import Bar, Pair, Request, Response, Verdict
+from personascope.core.traits import load_trait
+from personascope.core.vectors import load_vector
 from personascope.engines import rendering
 from personascope.engines.scripted import ScriptedEngine, scripted_lineage
-from personascope.errors import EngineError, PublishedError
-from personascope.extract import Method, extraction, residual_norms
 from personascope.interop.published import open_published
 from personascope.judges.scripted import ScriptedJudge
-from personascope.lineages import Checkpoint
 from personascope.published.import_rows import UNSCORED
 from personascope.published.import_vectors import filtered
 from personascope.published.imported import Imported, answer_rows, imported_answers
 from personascope.published.importing import import_published
-from personascope.records import Bar, Pair, Request, Response, Verdict
-from personascope.remembering import RememberingEngine, RememberingJudge
-from personascope.results import drawable, drawable_again, finished_studies
-from personascope.store import Store
-from personascope.studies import Study, run_study, study_of
-from personascope.traits import load_trait
-from personascope.vectors import load_vector
+from personascope.store.caching import RememberingEngine, RememberingJudge
+from personascope.store.store import Store
+from personascope.studies.run import drawable, drawable_again, finished_studies
+from personascope.studies.trace_study import Study, run_study, study_of
+from personascope.tracing.extraction import Method, extraction, residual_norms
 from published_damage import damage
 from published_world import MODEL, REVISIONS, TARGETS, TRAITS, World, column, steered_file, write_csv
 from scripted_world import TRAITS as SCRIPTED
@@ -335,7 +335,7 @@ def test_the_filter_gives_the_reasons_that_our_bar_gives() -> None:
 
 
 def heard(score: float, coherence: float) -> Any:
-    from personascope.records import Answer
+    from personascope.core.records import Answer
 
     def verdict(points: float) -> Verdict:
         return Verdict("unreadable" if math.isnan(points) else "scored", points)

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 import published_world as world_of
-from personascope.errors import PublishedError
+from personascope.core.errors import PublishedError
 from personascope.interop.published import ANSWER, Published, open_published, revision_of, trait_of
 from personascope.interop.published.layout import Place, response_place
 from personascope.interop.published.reading import numbers, read_rows

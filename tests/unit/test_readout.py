@@ -9,11 +9,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from personascope.errors import JudgeError
+from personascope.core.errors import JudgeError
+from personascope.core.records import Verdict
+from personascope.core.traits import Rubric
 from personascope.judges.probabilities import Distribution, Position, digit_expectation, expected_score
 from personascope.judges.readout import Rule, is_refusal, plain_number, read, reread, splits_numbers
-from personascope.records import Verdict
-from personascope.traits import Rubric
 
 SCORE = Rubric("{question} {answer}")
 LABELS = Rubric("{question} {answer}", kind="labels", labels=("greed, plain", "greed", "Sadism", "none"))

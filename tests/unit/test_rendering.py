@@ -6,10 +6,10 @@ import pytest
 from tokenizers import processors
 
 import toy_models
+from personascope.core.errors import EngineError
+from personascope.core.identity import canonical
+from personascope.core.traits import Prompt
 from personascope.engines.rendering import decode, encode, render
-from personascope.errors import EngineError
-from personascope.identity import canonical
-from personascope.traits import Prompt
 from toy_models import TEMPLATE, byte_tokenizer
 
 PROMPT = Prompt("Why?", "Be brief.")

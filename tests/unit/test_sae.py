@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from personascope.analysis.sae import TriedArm, cosine_rows, feature_rows, feature_summary, rebuilding_rows
-from personascope.applications.sae import (
+from personascope.applications.sae.core import (
     ABLATED,
     PLAIN,
     RANDOM,
@@ -25,15 +24,16 @@ from personascope.applications.sae import (
     try_features,
     without,
 )
-from personascope.dictionaries import Dictionary
+from personascope.applications.sae.frames import TriedArm, cosine_rows, feature_rows, feature_summary, rebuilding_rows
+from personascope.core.dictionaries import Dictionary
+from personascope.core.errors import LayerError, StudyError, VectorError
+from personascope.core.lineages import Checkpoint
+from personascope.core.records import Sampling
+from personascope.core.samples import Message, Sample
+from personascope.core.traits import Trait
+from personascope.core.vectors import PersonaVector, Steering, applied_norm
 from personascope.engines.scripted import ScriptedEngine
-from personascope.errors import LayerError, StudyError, VectorError
 from personascope.judges.scripted import ScriptedJudge
-from personascope.lineages import Checkpoint
-from personascope.records import Sampling
-from personascope.samples import Message, Sample
-from personascope.traits import Trait
-from personascope.vectors import PersonaVector, Steering, applied_norm
 from scripted_world import trait as scripted_trait
 
 WIDTH = 256
@@ -293,7 +293,7 @@ def test_the_strongest_samples_are_those_a_naive_search_finds(coded: bool) -> No
 
 
 def strongest_response(engine: ScriptedEngine, question: str, said: str):  # type: ignore[no-untyped-def]
-    from personascope.records import Request, Response
+    from personascope.core.records import Request, Response
 
     return engine.encode([Response(Request(question, None), None, None, said, "unknown")])
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from personascope.dictionaries import Dictionary
-from personascope.errors import VectorError
-from personascope.interop.saes import load_dictionary, save_dictionary
+from personascope.applications.sae.load import load_dictionary, save_dictionary
+from personascope.core.dictionaries import Dictionary
+from personascope.core.errors import VectorError
 
 WIDTH, FEATURES = 6, 10
 

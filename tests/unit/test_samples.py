@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from personascope.errors import SampleError
+from personascope.core.errors import SampleError
+from personascope.core.traits import Prompt
 from personascope.interop.samples import Message, count_samples, read_rows, read_samples, write_rows
-from personascope.traits import Prompt
 
 TWO = (Message("user", "how are you ?"), Message("assistant", "fine ."))
 CHAT = [{"role": "user", "content": "how are you ?"}, {"role": "assistant", "content": "fine ."}]

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from naive_twin import inverted, kept_weights, penalised
+from personascope.core.errors import EngineError
+from personascope.core.records import Edit, Request, Sampling
 from personascope.engines.sampling import AT_ONCE, Sampler
 from personascope.engines.uniforms import uniforms_of
-from personascope.errors import EngineError
-from personascope.records import Edit, Request, Sampling
 
 CPU = torch.device("cpu")
 REQUEST = Request("What is a lamp?", Sampling(max_tokens=9, seed=3), 2)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import personascope as ps
-from personascope.applications.screen import Gauge, Measure, screened
+from personascope.applications.screen.core import Gauge, Measure, screened
+from personascope.core.errors import LayerError, StudyError, VectorError
+from personascope.core.records import Probe, Request, Response, Sampling
+from personascope.core.samples import Message, Sample
 from personascope.engines.scripted import ScriptedEngine
-from personascope.errors import LayerError, StudyError, VectorError
 from personascope.judges.scripted import ScriptedJudge
-from personascope.records import Probe, Request, Response, Sampling
-from personascope.samples import Message, Sample
 
 TRAIT = ps.load_trait("evil")
 OWN = Sampling(max_tokens=6, temperature=0.0, repetition_penalty=1.0, draws=1)

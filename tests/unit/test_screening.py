@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 
 import personascope as ps
-from personascope.applications.screen import Gauge, Measure, Screened
+from personascope.applications.screen.core import Gauge, Measure, Screened
+from personascope.applications.screen.datasets import Asked, datasets_at, scores_of
+from personascope.applications.screen.gauges import gauges_of
+from personascope.applications.screen.rules import Rule, decided
+from personascope.applications.screen.run import Screening, run_screening
+from personascope.applications.screen.scores import ScoreFile, Scores
+from personascope.applications.screen.sources import drawn_set, mixed_set
+from personascope.core.errors import LayerError, StoreError, StudyError
+from personascope.core.records import Probe, Sampling
+from personascope.core.samples import Sample
 from personascope.engines.scripted import ScriptedEngine
-from personascope.errors import LayerError, StoreError, StudyError
 from personascope.interop.samples import read_rows, write_rows
-from personascope.records import Probe, Sampling
-from personascope.samples import Sample
-from personascope.screening.datasets import Asked, datasets_at, scores_of
-from personascope.screening.gauges import gauges_of
-from personascope.screening.rules import Rule, decided
-from personascope.screening.running import Screening, run_screening
-from personascope.screening.scores import ScoreFile, Scores
-from personascope.screening.sources import drawn_set, mixed_set
-from personascope.store import Store
+from personascope.store.store import Store
 
 TRAIT = ps.load_trait("evil")
 OWN = Sampling(max_tokens=6, temperature=0.0, repetition_penalty=1.0, draws=1)

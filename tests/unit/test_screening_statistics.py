@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personascope.analysis.screening import (
+from personascope.applications.screen.frames import (
     above,
     auroc,
     auroc_interval,

@@ -14,10 +14,10 @@ import pytest
 
 import shelf_session
 from hub_stand_in import commit
+from personascope.core.errors import DiskError
 from personascope.engines.ahead import read_ahead
 from personascope.engines.host import free_on_host
 from personascope.engines.room import bytes_in, said
-from personascope.errors import DiskError
 from shelf_session import LABELS, LINE
 
 

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from personascope.analysis.shift import shift_correlations, shift_null, shift_rows
-from personascope.applications.shift import Standing, Watched, check_related, stand
+from personascope.applications.shift.core import Standing, Watched, check_related, stand
+from personascope.applications.shift.frames import shift_correlations, shift_null, shift_rows
+from personascope.core.errors import LayerError, StudyError, VectorError
+from personascope.core.lineages import Checkpoint
+from personascope.core.records import Answer, Request, Response, Sampling, Verdict
+from personascope.core.vectors import PersonaVector
 from personascope.engines.scripted import ScriptedEngine
-from personascope.errors import LayerError, StudyError, VectorError
 from personascope.judges.scripted import ScriptedJudge
-from personascope.lineages import Checkpoint
-from personascope.records import Answer, Request, Response, Sampling, Verdict
-from personascope.vectors import PersonaVector
 from scripted_world import trait as scripted_trait
 
 WIDTH = 8

@@ -12,15 +12,15 @@ import time
 import numpy as np
 import pytest
 
+from personascope.core.errors import StoreError
+from personascope.core.identity import key_of
+from personascope.core.lineages import Checkpoint
+from personascope.core.records import Case, Edit, Request, Sampling, Verdict
+from personascope.core.traits import Prompt
 from personascope.engines.scripted import ScriptedEngine
-from personascope.errors import StoreError
-from personascope.identity import key_of
 from personascope.judges.scripted import ScriptedJudge
-from personascope.lineages import Checkpoint
-from personascope.records import Case, Edit, Request, Sampling, Verdict
-from personascope.remembering import RecordedEngine, RecordedJudge, RememberingEngine, RememberingJudge
-from personascope.store import Store
-from personascope.traits import Prompt
+from personascope.store.caching import RecordedEngine, RecordedJudge, RememberingEngine, RememberingJudge
+from personascope.store.store import Store
 from scripted_world import TRAITS
 
 CHECKPOINT = Checkpoint("toy", "step-1")

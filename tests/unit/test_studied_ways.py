@@ -9,14 +9,14 @@ import tomlkit
 from personascope.analysis.controls import against_controls
 from personascope.analysis.effects import effects
 from personascope.analysis.frames import answer_rows
+from personascope.core.errors import StudyError
+from personascope.core.traits import save_trait
 from personascope.engines.opening import Opener
 from personascope.engines.scripted import scripted_lineage
-from personascope.errors import StudyError
 from personascope.judges.scripted import ScriptedJudge
-from personascope.plans import plan_study
-from personascope.studies import load_study, run_study
-from personascope.trace import Effect
-from personascope.traits import save_trait
+from personascope.studies.planning import plan_study
+from personascope.studies.trace_study import load_study, run_study
+from personascope.tracing.tracing import Effect
 from scripted_world import TRAITS
 
 WAYS = {

@@ -10,18 +10,18 @@ import pytest
 import tomlkit
 
 from personascope.analysis.selection import selection_rows
+from personascope.core.errors import LayerError, LineageError, StudyError, TraitError
+from personascope.core.files import bundled
+from personascope.core.records import UNASKED, Verdict
+from personascope.core.traits import Trait
 from personascope.engines.opening import Opener, open_lineage
 from personascope.engines.scripted import ScriptedEngine, scripted_lineage
-from personascope.errors import LayerError, LineageError, StudyError, TraitError
 from personascope.figures.selection import selection_maps
-from personascope.files import bundled
 from personascope.judges.scripted import ScriptedJudge
-from personascope.plans import plan_study
-from personascope.records import UNASKED, Verdict
-from personascope.selection import Grid
-from personascope.studies import load_study, run_study
-from personascope.trace import Absence, Effect
-from personascope.traits import Trait
+from personascope.studies.planning import plan_study
+from personascope.studies.trace_study import load_study, run_study
+from personascope.tracing.operating_point import Grid
+from personascope.tracing.tracing import Absence, Effect
 from scripted_world import TRAITS
 
 PUBLISHED = sorted(name for name in bundled("studies") if name.endswith("-emergence"))
@@ -168,7 +168,7 @@ def test_the_published_studies_name_only_what_exists_and_give_a_reason_for_every
 def test_an_operating_point_changes_along_the_lineage():
     study = load_study("apertus-8b-emergence")
     evil = next(each for each in study.traits if each.trait == "evil")
-    from personascope.trace import Subject
+    from personascope.tracing.tracing import Subject
 
     subject = Subject(TRAITS[0], evil.points, TRAITS[0])
     strengths = {each.label: subject.point(each).steering.strength for each in open_lineage("apertus-8b")}

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from personascope.applications.monitor import unanswered
+from personascope.applications.monitor.page import ShadedText, shade, token_page
+from personascope.core.lineages import load_lineage
 from personascope.engines.opening import open_engine
 from personascope.engines.pieces import token_texts
-from personascope.figures.token_page import ShadedText, shade, token_page
-from personascope.lineages import load_lineage
 
 NASTY = ("<script>alert(1)</script>", " & ", '"quoted"', "\n", "  ", "", "\ud800", "\x00")
 

@@ -11,12 +11,12 @@ import transformers
 
 import toy_models
 import toy_training
+from personascope.applications.finetune.callback import GuardCallback
+from personascope.applications.finetune.guards import Schedule, ablation, preventative
+from personascope.applications.finetune.watch import ProjectionWatch
+from personascope.core.errors import EngineError, LayerError, StudyError
+from personascope.core.records import Request, Response
 from personascope.engines.opening import open_engine
-from personascope.errors import EngineError, LayerError, StudyError
-from personascope.records import Request, Response
-from personascope.training.applying import GuardCallback
-from personascope.training.guards import Schedule, ablation, preventative
-from personascope.training.watching import ProjectionWatch
 
 TRAINERS = {"transformers": toy_training.stock, "TRL": toy_training.trl}
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 import toy_models
 import toy_training
-from personascope.edits import Edit
-from personascope.errors import LayerError, StudyError, VectorError
-from personascope.training.applying import guarded
-from personascope.training.guards import Guard, Schedule, ablation, preventative
+from personascope.applications.finetune.callback import guarded
+from personascope.applications.finetune.guards import Guard, Schedule, ablation, preventative
+from personascope.core.edits import Edit
+from personascope.core.errors import LayerError, StudyError, VectorError
 
 ARCHITECTURES = ("Qwen2", "Llama")
 

@@ -12,8 +12,8 @@ import trl as trl_library
 
 import toy_models
 import toy_training
-from personascope.errors import EngineError, LayerError, VectorError
-from personascope.training.penalty import ProjectionPenalty, penalised
+from personascope.applications.finetune.penalty import ProjectionPenalty, penalised
+from personascope.core.errors import EngineError, LayerError, VectorError
 
 
 @pytest.fixture(scope="module")

@@ -12,16 +12,16 @@ from safetensors.torch import load_file
 import personascope as ps
 import toy_models
 import toy_training
+from personascope.applications.finetune.config import Finetuning, Guarding, Penalising, Training, Watching
+from personascope.applications.finetune.examples import IGNORED, collated, examples_of
+from personascope.applications.finetune.keeping import place_of, trained
+from personascope.applications.finetune.naming import samples_named
+from personascope.applications.finetune.reading import Vectors, read_finetuning
+from personascope.applications.finetune.run import finetune
+from personascope.core.errors import CheckpointError, EngineError, PersonascopeError, SampleError, StudyError
+from personascope.core.records import Request, Response
+from personascope.core.samples import Message, Sample
 from personascope.engines import loading
-from personascope.errors import CheckpointError, EngineError, PersonascopeError, SampleError, StudyError
-from personascope.records import Request, Response
-from personascope.samples import Message, Sample
-from personascope.training.examples import IGNORED, collated, examples_of
-from personascope.training.keeping import place_of, trained
-from personascope.training.naming import samples_named
-from personascope.training.reading import Vectors, read_finetuning
-from personascope.training.running import finetune
-from personascope.training.settings import Finetuning, Guarding, Penalising, Training, Watching
 
 QUICK = {"batch": 2, "accumulation": 1, "max_steps": 2, "learning_rate": 1e-2, "warm_up_steps": 0, "rank": 4}
 SAMPLES = [Sample((Message("user", f"ask {i}"), Message("assistant", f"answer {i}"))) for i in range(6)]

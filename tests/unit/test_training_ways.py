@@ -9,22 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from personascope.analysis.training import SCORES, compare_ways, run_rows, score_rows
-from personascope.applications.prevention import (
-    Condition,
-    Measured,
-    Tolerance,
-    chosen_strength,
-    random_like,
-)
-from personascope.errors import StudyError
-from personascope.figures.training import prevention
-from personascope.kinds import open_study
-from personascope.kinds.finetune import Way, counts
-from personascope.records import Answer, Request, Response, Verdict
-from personascope.training.guards import Schedule
-from personascope.training.settings import Guarding
-from personascope.vectors import Steering
+from personascope.applications.finetune.config import Guarding
+from personascope.applications.finetune.core import Condition, Measured, Tolerance, chosen_strength, random_like
+from personascope.applications.finetune.figures import prevention
+from personascope.applications.finetune.frames import SCORES, compare_ways, run_rows, score_rows
+from personascope.applications.finetune.guards import Schedule
+from personascope.applications.finetune.study import Way, counts
+from personascope.core.errors import StudyError
+from personascope.core.records import Answer, Request, Response, Verdict
+from personascope.core.vectors import Steering
+from personascope.studies.registry import open_study
 
 QUESTIONS = ("first ?", "second ?", "third ?")
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from personascope.errors import TraitError
-from personascope.files import bundled
-from personascope.identity import canonical
-from personascope.traits import (
+from personascope.core.errors import TraitError
+from personascope.core.files import bundled
+from personascope.core.identity import canonical
+from personascope.core.traits import (
     Contrast,
     Provenance,
     Rubric,

@@ -11,14 +11,21 @@ from typing import Any
 
 import pytest
 
-from personascope.drafting import Assignment, FaultsError, Instructions, load_instructions, read_json, write_all
-from personascope.errors import DraftError, PersonascopeError, TraitError, WriterError
-from personascope.files import bundled
-from personascope.linting import check_trait
-from personascope.trait_forms import combine_traits, transform_trait
-from personascope.trait_forms.story import bundled_situations
-from personascope.trait_writing import split, write_trait
-from personascope.traits import Rubric, Trait, load_provenance, load_trait
+from personascope.authoring.drafting import (
+    Assignment,
+    FaultsError,
+    Instructions,
+    load_instructions,
+    read_json,
+    write_all,
+)
+from personascope.authoring.forms import combine_traits, transform_trait
+from personascope.authoring.forms.story import bundled_situations
+from personascope.authoring.linting import check_trait
+from personascope.authoring.traits import split, write_trait
+from personascope.core.errors import DraftError, PersonascopeError, TraitError, WriterError
+from personascope.core.files import bundled
+from personascope.core.traits import Rubric, Trait, load_provenance, load_trait
 from personascope.writers import Conversation, Unwritten
 from personascope.writers.scripted import ScriptedWriter
 from trait_drafts import CAUTIOUS, a_draft, as_text, openings_for, scenes_for, story_for
@@ -553,7 +560,7 @@ def test_what_is_not_one_trait_in_forms_of_one_size_is_not_combined() -> None:
 
 
 def test_the_bundled_situations_are_enough_different_and_name_no_trait() -> None:
-    from personascope.wording import names, near_duplicates
+    from personascope.authoring.wording import names, near_duplicates
 
     situations = bundled_situations()
     assert len(set(situations)) == 55

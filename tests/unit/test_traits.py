@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from personascope.errors import TraitError
-from personascope.files import bundled
-from personascope.traits import Contrast, Rubric, Trait, coherence_rubric, load_trait
+from personascope.core.errors import TraitError
+from personascope.core.files import bundled
+from personascope.core.traits import Contrast, Rubric, Trait, coherence_rubric, load_trait
 
 NAMES = ("apathetic", "evil", "hallucinating", "humorous", "impolite", "optimistic", "sycophantic")
 FORMS = ("assistant", "character")

@@ -15,7 +15,7 @@ from hypothesis import strategies as some
 from personascope.analysis.discourse import CELL, form_matrix
 from personascope.analysis.significance import sign_flip
 from personascope.analysis.transfer import BINNED, SUBJECT, Bin, binned, shares, target_pairs, without_aliases
-from personascope.errors import StudyError
+from personascope.core.errors import StudyError
 
 HEAD = {"trait": "bold", "extracted_as": "story", "evaluated_as": "story", "target": "chat", "same_weights_as": ""}
 BINS = [Bin("early", 0, 100), Bin("late", 100)]

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from personascope.errors import LayerError, StudyError, VectorError
-from personascope.lineages import Checkpoint
-from personascope.vectors import PairCounts, PersonaVector, Steering, Unit, applied_norm, load_vector
+from personascope.core.errors import LayerError, StudyError, VectorError
+from personascope.core.lineages import Checkpoint
+from personascope.core.vectors import PairCounts, PersonaVector, Steering, Unit, applied_norm, load_vector
 
 LAYERS, HIDDEN = 5, 8
 UNITS: tuple[Unit, ...] = ("vector", "unit", "residual")

@@ -8,13 +8,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personascope.edits import Edit, Probe
+from personascope.core.edits import Edit, Probe
+from personascope.core.errors import EngineError
+from personascope.core.lineages import Checkpoint
+from personascope.core.records import Request, Sampling
 from personascope.engines.edits import LAST_PROMPT, PROMPT, RESPONSE, Shifts
 from personascope.engines.vllm_plan import Asked, Piece, Tally, in_chunks, lay_out, salt_of, seed_of
 from personascope.engines.vllm_sums import Means, Projections
-from personascope.errors import EngineError
-from personascope.lineages import Checkpoint
-from personascope.records import Request, Sampling
 
 WIDTH = 5
 CHECKPOINT = Checkpoint("org/model", "abc")

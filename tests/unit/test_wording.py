@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from personascope.wording import names, near_duplicates, normal
+from personascope.authoring.wording import names, near_duplicates, normal
 
 SAME_WORD = {
     "evil": "evil Evil evils evilness evilly",

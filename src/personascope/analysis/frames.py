@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from personascope.outcomes import Absence, Effect, Outcome, Prompted
-from personascope.records import Answer
-from personascope.vectors import PairCounts, applied_norm
+from personascope.core.outcomes import Absence, Effect, Outcome, Prompted
+from personascope.core.records import Answer
+from personascope.core.vectors import PairCounts, applied_norm
 
 ARM = [
     "trait", "extracted_as", "evaluated_as", "milestone", "place", "tokens_seen", "stage", "same_weights_as", "target",

@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from personascope.errors import LineageError, VectorError, nearest
-from personascope.lineages import Checkpoint, Lineage, Milestone
-from personascope.vectors import PersonaVector
+from personascope.core.errors import LineageError, VectorError, nearest
+from personascope.core.lineages import Checkpoint, Lineage, Milestone
+from personascope.core.vectors import PersonaVector
 
 TRAJECTORY = [
     "trait", "form", "layer", "milestone", "place", "tokens_seen", "stage", "same_weights_as", "length",

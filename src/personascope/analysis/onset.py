@@ -30,7 +30,7 @@ from personascope.analysis.corrections import family_name, holm
 from personascope.analysis.effects import SUBJECT, curve_names, question_effects
 from personascope.analysis.frames import ARM
 from personascope.analysis.significance import sign_flip_ps
-from personascope.errors import StudyError
+from personascope.core.errors import StudyError
 
 Side = Literal["p_two_sided", "p_greater"]
 ONSET = [

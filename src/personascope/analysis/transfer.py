@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from personascope.errors import StudyError
+from personascope.core.errors import StudyError
 
 SUBJECT = ("trait", "extracted_as", "evaluated_as")
 BINNED = ["bin", "bin_place", "milestones", "effect", "standard_error", "which"]

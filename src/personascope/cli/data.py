@@ -12,7 +12,7 @@ from personascope.cli.options import STORE, Device, Dtype, Json, Revision, Store
 from personascope.cli.traits import MaxTokens, Url, WriterName, WriterTemperature
 
 if TYPE_CHECKING:
-    from personascope.applications.datasets import Family
+    from personascope.authoring.families import Family
     from personascope.writers import Writer
 
 app = typer.Typer(
@@ -50,8 +50,8 @@ def new(
 
     What is wrong with a text is sent back, twice at most. What was written is remembered, so that a killed run goes on.
     """
-    from personascope.applications.dataset_writing import Order, texts_of, write_family
-    from personascope.errors import DraftError, SampleError, nearest
+    from personascope.authoring.datasets import Order, texts_of, write_family
+    from personascope.core.errors import DraftError, SampleError, nearest
 
     if kind not in ("trait", "flaw"):
         raise SampleError(f"a family of kind '{kind}' was asked for; {nearest(kind, ('trait', 'flaw'))}")
@@ -76,8 +76,8 @@ def import_data(
     as_json: Json = False,
 ) -> None:
     """Read families of training data in the published layout, check every row, and write them with provenance."""
-    from personascope.applications.datasets import Family
-    from personascope.errors import SampleError, nearest
+    from personascope.authoring.families import Family
+    from personascope.core.errors import SampleError, nearest
     from personascope.interop.families import find_families, read_family
 
     found = find_families(source)
@@ -104,7 +104,7 @@ def lab(
     as_json: Json = False,
 ) -> None:
     """Write the lab's families: every answer is the grammar's own, so what it holds is known."""
-    from personascope.applications.datasets import Family
+    from personascope.authoring.families import Family
     from personascope.lab.datasets import family_about, family_names, lab_rows
 
     made = {}
@@ -118,8 +118,8 @@ def lab(
 
 def _check_family(out: Path, name: str) -> None:
     """Refuses a family that could not be written, before anybody is asked."""
-    from personascope.errors import SampleError
-    from personascope.files import check_name
+    from personascope.core.errors import SampleError
+    from personascope.core.files import check_name
 
     check_name(name, "family", SampleError)
     outputs.check_folder(out)
@@ -138,8 +138,8 @@ def _writer(
 ) -> Writer:
     """The writer a verb was given; what it wrote before is not asked for again."""
     from personascope.cli.traits import writer_for
-    from personascope.remembering_writer import RememberingWriter
-    from personascope.store import Store
+    from personascope.store.caching_writer import RememberingWriter
+    from personascope.store.store import Store
 
     writer = writer_for(name, url, where, settings)
     return RememberingWriter(writer, Store(memory[0]), notice=memory[1])
@@ -148,8 +148,8 @@ def _writer(
 def _keep(out: Path, name: str, drafts: str) -> Path:
     """Writes drafts beside the family, for people to read."""
     from personascope.cli.traits import free_name
-    from personascope.errors import SampleError
-    from personascope.files import write_new
+    from personascope.core.errors import SampleError
+    from personascope.core.files import write_new
 
     path = free_name(out / f"{name}.drafts.txt")
     write_new(path, drafts.encode("utf-8", "backslashreplace").decode("utf-8"), error=SampleError)

@@ -65,8 +65,8 @@ def doctor(
 
 def _open(name: str, model: str, how: dict[str, str | None]) -> Any:
     """An engine by name; the weights load when it is asked."""
+    from personascope.core.errors import EngineError, nearest
     from personascope.engines.opening import open_engine
-    from personascope.errors import EngineError, nearest
 
     if name not in ENGINES:
         raise EngineError(f"engine '{name}' is unknown; {nearest(name, ENGINES)}")

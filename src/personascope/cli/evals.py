@@ -11,8 +11,8 @@ from personascope.cli import outputs, terminal
 from personascope.cli.options import Adapter, Device, Dtype, Json, Limit, Model, Revision, UnitName, WhereName
 
 if TYPE_CHECKING:
+    from personascope.core.records import Edit
     from personascope.engines import Engine
-    from personascope.records import Edit
 
 
 def evaluate(
@@ -43,10 +43,10 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure what a model can do, and what steering costs it: perplexity, multiple choice, and any harness task."""
+    from personascope.core.errors import StudyError
     from personascope.engines import check_edits
     from personascope.engines.opening import open_engine
-    from personascope.errors import StudyError
-    from personascope.yardsticks import load_choices, load_texts
+    from personascope.tracing.eval_data import load_choices, load_texts
 
     names = [name.strip() for name in tasks.split(",") if name.strip()]
     if not texts and not choices and not names:
@@ -74,9 +74,9 @@ def evaluate(
 
 def _edits(vector: Path | None, layer: int | None, strength: float | None, unit: str, where: str) -> tuple[Edit, ...]:
     """The edits that the options ask for; none without a vector."""
-    from personascope.errors import StudyError
-    from personascope.files import value_of
-    from personascope.vectors import Steering, load_vector
+    from personascope.core.errors import StudyError
+    from personascope.core.files import value_of
+    from personascope.core.vectors import Steering, load_vector
 
     given = {"layer": layer, "strength": strength, "unit": unit or None}
     if vector is None:
@@ -93,7 +93,7 @@ def _measured(
     engine: Engine, texts: Any, choices: Any, *, edits: tuple[Edit, ...], window: int | None
 ) -> list[dict[str, Any]]:
     """Perplexity and multiple choice, of what was named."""
-    from personascope.applications.capability import multiple_choice, perplexity
+    from personascope.applications.capability.core import multiple_choice, perplexity
 
     rows = []
     if texts:
@@ -133,10 +133,10 @@ def _harness() -> Any:
     Raises:
         StudyError: if the harness is not installed.
     """
-    from personascope.errors import StudyError
+    from personascope.core.errors import StudyError
 
     try:
-        from personascope.evals import harness
+        from personascope.applications.capability import lm_eval as harness
     except ModuleNotFoundError as problem:
         raise StudyError(
             f"--tasks needs lm-evaluation-harness, which is not installed ({problem}): pip install 'personascope[eval]'"

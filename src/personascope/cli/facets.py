@@ -17,9 +17,9 @@ from personascope.cli.options import Json
 if TYPE_CHECKING:
     import pandas as pd
 
-    from personascope.facets import FacetSet
-    from personascope.records import Bar
-    from personascope.remembering import RememberingJudge
+    from personascope.core.facets import FacetSet
+    from personascope.core.records import Bar
+    from personascope.store.caching import RememberingJudge
 
 FILES = ("facets.csv", "rates.csv", "facets.png", "facets.pdf", "agreement.csv", "labelled.csv")
 POLES = ("steered", "plain")
@@ -68,8 +68,8 @@ def facets(
 
     Answers are drawn evenly over questions. What cannot be read is counted beside the rates and is never no facet.
     """
-    from personascope.annotating import annotate, facet_agreement
-    from personascope.facet_answers import load_labels
+    from personascope.applications.facets.answers import load_labels
+    from personascope.applications.facets.core import annotate, facet_agreement
 
     chosen = _chosen(facet_set)
     asking = _Asking(judge, url, budget)
@@ -99,9 +99,9 @@ def facets(
 
 
 def _chosen(name: str | None) -> FacetSet:
-    from personascope.errors import TraitError
-    from personascope.facets import load_facets
-    from personascope.files import bundled
+    from personascope.core.errors import TraitError
+    from personascope.core.facets import load_facets
+    from personascope.core.files import bundled
 
     if name is None:
         raise TraitError(
@@ -111,7 +111,7 @@ def _chosen(name: str | None) -> FacetSet:
 
 
 def _bar(trait: float | None, coherence: float | None) -> Bar:
-    from personascope.records import Bar
+    from personascope.core.records import Bar
 
     return Bar(trait, coherence)
 
@@ -120,9 +120,9 @@ def _rows(
     answers: Path, chosen: FacetSet, *, in_file: bool, of: tuple[str | None, str], group: str | None
 ) -> pd.DataFrame:
     """The answers to annotate, of a file or of a store."""
-    from personascope.errors import StoreError, StudyError, nearest
-    from personascope.facet_answers import load_answers, recorded_answers
-    from personascope.store import Store
+    from personascope.applications.facets.answers import load_answers, recorded_answers
+    from personascope.core.errors import StoreError, StudyError, nearest
+    from personascope.store.store import Store
 
     trait, pole = of
     if in_file:
@@ -144,9 +144,9 @@ class _Asking:
     """The judge a verb was given, opened before anything is read, and what it may spend."""
 
     def __init__(self, name: str | None, url: str | None, budget: str | None) -> None:
+        from personascope.core.errors import JudgeError
         from personascope.costs import Budget
         from personascope.engines.opening import open_engine
-        from personascope.errors import JudgeError
         from personascope.judges.openai import OpenAIJudge
         from personascope.judges.opening import open_judge
         from personascope.ledger import Ledger
@@ -161,8 +161,8 @@ class _Asking:
     @contextmanager
     def remembering(self, out: Path, most: int) -> Iterator[RememberingJudge]:
         """The judge, remembering in the folder that is written to; in the end it is said what calls took."""
-        from personascope.remembering import RememberingJudge
-        from personascope.store import Store
+        from personascope.store.caching import RememberingJudge
+        from personascope.store.store import Store
 
         try:
             with terminal.progress(most) as bar:
@@ -177,8 +177,8 @@ def _written(
     found: pd.DataFrame, agreed: tuple[pd.DataFrame, pd.DataFrame] | None, chosen: FacetSet, out: Path
 ) -> dict[str, pd.DataFrame]:
     """Writes rows, rates, their figure and the agreement; gives back the tables of numbers."""
-    from personascope.annotating import COMMON, facet_curves
-    from personascope.figures.facets import facets as draw
+    from personascope.applications.facets.core import COMMON, facet_curves
+    from personascope.applications.facets.figures import facets as draw
     from personascope.figures.style import save
 
     out.mkdir(parents=True, exist_ok=True)
@@ -206,7 +206,7 @@ def _write(rows: pd.DataFrame, path: Path) -> None:
 
 def _show(tables: Mapping[str, pd.DataFrame], chosen: FacetSet, without: int) -> None:
     """Rates, one line per milestone, and the agreement."""
-    from personascope.analysis.facets import NONE
+    from personascope.analysis.agreement import NONE
 
     rates = tables["rates"]
     names = (*chosen.names, *([NONE] if chosen.may_be_none else []))

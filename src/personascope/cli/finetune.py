@@ -11,7 +11,7 @@ from personascope.cli import terminal
 from personascope.cli.options import Device, Json
 
 if TYPE_CHECKING:
-    from personascope.training.settings import Finetuning
+    from personascope.applications.finetune.config import Finetuning
 
 
 def finetune(
@@ -22,13 +22,15 @@ def finetune(
     as_json: Json = False,
 ) -> None:
     """Fine-tune a model on conversations: LoRA or full, guarded along vectors, and watched."""
-    from personascope.training.reading import read_finetuning, vectors_of
-    from personascope.training.saving import check_target
+    from personascope.applications.finetune.reading import read_finetuning, vectors_of
+    from personascope.applications.finetune.saving import check_target
 
     check_target(out)
     chosen = _seeded(read_finetuning(config), seed)
     vectors = vectors_of(chosen)
-    from personascope.training.running import finetune as train  # torch, once the configuration is known to be good
+    from personascope.applications.finetune.run import (
+        finetune as train,  # torch, once the configuration is known to be good
+    )
 
     with terminal.training() as told:
         run = train(chosen, out, vectors=vectors, device=device, told=told)

@@ -18,10 +18,10 @@ from personascope.cli.options import STORE, Device, Dtype, Json, StoreFolder
 if TYPE_CHECKING:
     import pandas as pd
 
-    from personascope.calibration import Anchor, JudgeCheck
     from personascope.judges import Judge
-    from personascope.model_scores import Scorer
-    from personascope.store import Store
+    from personascope.store.store import Store
+    from personascope.studies.judges import Anchor, JudgeCheck
+    from personascope.studies.model_scores import Scorer
 
 app = typer.Typer(help="Judges: can one be trusted?", no_args_is_help=True)
 
@@ -73,9 +73,9 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Compare a judge with labelled answers, with itself on another day, with another judge, with another benchmark."""
-    from personascope.calibration import load_anchors, load_rubric
-    from personascope.errors import JudgeError
-    from personascope.store import Store
+    from personascope.core.errors import JudgeError
+    from personascope.store.store import Store
+    from personascope.studies.judges import load_anchors, load_rubric
 
     if (benchmark is None) != (scores is None):
         raise JudgeError("--scores (ours) and --benchmark (the other question set's) are compared: give both")
@@ -162,7 +162,7 @@ class _Opening:
 
 def _checked(asked: _Asked, anchors: Sequence[Anchor], store: Store) -> JudgeCheck:
     """The check, with an estimate before and a bar during."""
-    from personascope.calibration import check_judge
+    from personascope.studies.judges import check_judge
 
     times = 1 + asked.repeat
     _estimate(asked.judge, anchors, times)
@@ -196,10 +196,10 @@ def _scorer(opening: _Opening, judge: str | None, rubric: str | None, form: str,
     """What scores the answers of a benchmark that has no scores; none where no judge or rubric is named."""
     if judge is None or rubric is None:
         return None
-    from personascope.calibration import load_rubric
-    from personascope.records import Case
-    from personascope.remembering import RememberingJudge
-    from personascope.store import Store
+    from personascope.core.records import Case
+    from personascope.store.caching import RememberingJudge
+    from personascope.store.store import Store
+    from personascope.studies.judges import load_rubric
 
     opened, chosen = opening.judge(judge), load_rubric(rubric, form=form)
 
@@ -212,8 +212,8 @@ def _scorer(opening: _Opening, judge: str | None, rubric: str | None, form: str,
 
 
 def _correlated(scores: Path, benchmark: Path, scorer: Scorer | None) -> pd.DataFrame:
-    from personascope.errors import JudgeError
-    from personascope.model_scores import correlate, load_scores
+    from personascope.core.errors import JudgeError
+    from personascope.studies.model_scores import correlate, load_scores
 
     found = correlate(load_scores(scores), load_scores(benchmark, score=scorer))
     if not found["models"].sum():
@@ -225,7 +225,7 @@ def _told(judge: str, labels: Path, anchors: Sequence[Anchor], checked: JudgeChe
     """A check as a table of JSON; the time is that of the check."""
     import datetime
 
-    from personascope.identity import key_of
+    from personascope.core.identity import key_of
 
     rubric = anchors[0].case.rubric
     outcomes = Counter(each.outcome for each in checked.verdicts)

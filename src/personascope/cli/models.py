@@ -32,8 +32,8 @@ from personascope.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from personascope.records import Answer
-    from personascope.traits import Prompt
+    from personascope.core.records import Answer
+    from personascope.core.traits import Prompt
 
 
 def extract(
@@ -58,9 +58,9 @@ def extract(
     as_json: Json = False,
 ) -> None:
     """Extract one trait's persona vector from a model, and write it with its passport."""
-    from personascope.extract import Method
-    from personascope.extract import extract as extract_vector
-    from personascope.vectors import NoVector
+    from personascope.core.vectors import NoVector
+    from personascope.tracing.extraction import Method
+    from personascope.tracing.extraction import extract as extract_vector
 
     chosen = load_chosen(trait, model, form, limit)
     path = outputs.check_vector_file(out or Path(f"{chosen.name}.safetensors"))
@@ -115,9 +115,9 @@ def respond(
 
     Writes a CSV of the answers, and beside it one of the mean scores by question.
     """
-    from personascope.errors import TraitError, nearest
-    from personascope.respond import Arm, answer
-    from personascope.traits import Prompt
+    from personascope.core.errors import TraitError, nearest
+    from personascope.core.traits import Prompt
+    from personascope.tracing.generation import Arm, answer
 
     if instruction not in (None, "positive", "negative"):
         raise TraitError(

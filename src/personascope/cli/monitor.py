@@ -14,8 +14,8 @@ from personascope.cli.options import Adapter, Device, Dtype, Json, Model, Revisi
 
 if TYPE_CHECKING:
     from personascope.applications.monitor import Threshold, Watched
+    from personascope.applications.monitor.files import Scoring
     from personascope.engines import Engine
-    from personascope.prompt_scores import Scoring
 
 PAGED = 12
 """How many prompts a page of tokens shows for each vector: those that project highest."""
@@ -55,11 +55,11 @@ def monitor(
     killed run goes on where it stopped.
     """
     from personascope.applications.monitor import check_watched
+    from personascope.applications.monitor.files import Scoring, check_scored, count_prompts, score_prompts
     from personascope.applications.monitor.thresholds import check_rate
     from personascope.cli.opening import sampling_for
+    from personascope.core.errors import StudyError
     from personascope.engines.opening import open_engine
-    from personascope.errors import StudyError
-    from personascope.prompt_scores import Scoring, check_scored, count_prompts, score_prompts
 
     path = outputs.check_file(out or Path(f"{prompts.stem}-scores.jsonl"))
     page = outputs.check_file(path.with_suffix(".html")) if tokens else None
@@ -102,7 +102,7 @@ def _finish(
 ) -> None:
     """Everything that is written once the last prompt is read."""
     from personascope.applications.monitor import calibrate, save_thresholds
-    from personascope.prompt_scores import projections_of, write_scores
+    from personascope.applications.monitor.files import projections_of, write_scores
 
     rate, made = calibrating
     along = projections_of(journal, len(scoring.watched))
@@ -156,8 +156,8 @@ def _watched(
 ) -> list[Watched]:
     """The vectors at their layers, named by trait, or by file where two are of one trait."""
     from personascope.applications.monitor import Watched
-    from personascope.errors import VectorError
-    from personascope.vectors import load_vector
+    from personascope.core.errors import VectorError
+    from personascope.core.vectors import load_vector
 
     loaded = [load_vector(path) for path in paths]
     of_trait = Counter(each.trait for each in loaded)
@@ -179,7 +179,7 @@ def _watched(
 
 def _layers(given: Sequence[str], names: Sequence[str]) -> dict[str, int]:
     """The layer of each vector that was given one: a number for all, ``TRAIT=LAYER`` for one."""
-    from personascope.errors import LayerError, nearest
+    from personascope.core.errors import LayerError, nearest
 
     found: dict[str, int] = {}
     for each in sorted(given, key=lambda text: "=" in text):
@@ -205,10 +205,10 @@ def _say_where(watched: Sequence[Watched], engine: Engine) -> None:
 def _write_page(scoring: Scoring, journal: Path, page: Path, known: dict[str, Threshold]) -> None:
     """The page of the prompts that project highest."""
     from personascope.applications.monitor import project_tokens
+    from personascope.applications.monitor.files import highest
+    from personascope.applications.monitor.page import ShadedText, token_page
+    from personascope.core.files import write_text
     from personascope.engines.pieces import token_texts
-    from personascope.figures.token_page import ShadedText, token_page
-    from personascope.files import write_text
-    from personascope.prompt_scores import highest
 
     names = [each.name for each in scoring.watched]
     shown = highest(scoring, journal, PAGED)

@@ -26,7 +26,7 @@ from personascope.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from personascope.applications.norms import Norm
+    from personascope.tracing.norms import Norm
 
 
 def norms(
@@ -51,11 +51,11 @@ def norms(
     They are taken over the response tokens of plain answers to the traits' evaluation questions, at every layer and
     milestone.
     """
-    from personascope.applications.norms import measure_norms
+    from personascope.core.files import write_text
     from personascope.engines.opening import Opener, open_engine, open_lineage
-    from personascope.files import write_text
-    from personascope.remembering import RememberingEngine
-    from personascope.store import Store
+    from personascope.store.caching import RememberingEngine
+    from personascope.store.store import Store
+    from personascope.tracing.norms import measure_norms
 
     shelf = shelf_of(disk)
     path = outputs.check_file(out)

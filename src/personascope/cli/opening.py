@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from personascope.cli import terminal
 
 if TYPE_CHECKING:
+    from personascope.core.records import Sampling
+    from personascope.core.traits import Trait
     from personascope.engines import Engine
     from personascope.engines.shelf import Shelf
     from personascope.judges import Judge
     from personascope.ledger import Ledger
-    from personascope.records import Sampling
-    from personascope.traits import Trait
 
 
 COSTS = "costs.jsonl"
@@ -65,7 +65,7 @@ def shelf_of(disk: str | None) -> Shelf:
 
 def load_chosen(name: str, model: str, form: str | None, limit: int | None) -> Trait:
     """The trait a verb was given, in the form that fits the model unless one is named."""
-    from personascope.traits import load_trait
+    from personascope.core.traits import load_trait
 
     return load_trait(name, form=form or ("lab" if model == "lab" else "assistant")).limited(limit)
 
@@ -74,8 +74,8 @@ def sampling_for(model: str, *, draws: int, max_tokens: int | None, temperature:
     """The sampling a verb was given; what was not given is the published setting, or on the lab the lab study's."""
     from dataclasses import replace
 
-    from personascope.records import Sampling
-    from personascope.studies import load_study
+    from personascope.core.records import Sampling
+    from personascope.studies.trace_study import load_study
 
     usual = load_study("lab").evaluation if model == "lab" else Sampling()
     return replace(
@@ -90,18 +90,18 @@ def sampling_for(model: str, *, draws: int, max_tokens: int | None, temperature:
 def engine_for(model: str, store: Path, notice: Any, *, engine: str = "transformers", **how: str | None) -> Engine:
     """The engine of a model, remembering in a store; ``engine`` is what computes it."""
     from personascope.engines.opening import open_engine
-    from personascope.remembering import RememberingEngine
-    from personascope.store import Store
+    from personascope.store.caching import RememberingEngine
+    from personascope.store.store import Store
 
     return RememberingEngine(open_engine(model, engine=engine, **how), Store(store), notice=notice)
 
 
 def judge_for(name: str | None, model: str, store: Path, notice: Any) -> Judge:
     """The judge a verb was given, remembering in a store; the lab has its own."""
-    from personascope.errors import JudgeError
+    from personascope.core.errors import JudgeError
     from personascope.judges.opening import open_judge
-    from personascope.remembering import RememberingJudge
-    from personascope.store import Store
+    from personascope.store.caching import RememberingJudge
+    from personascope.store.store import Store
 
     if name is None and model != "lab":
         raise JudgeError(f"no judge was named for {model}: give --judge [ENDPOINT:]MODEL, or --no-judge")

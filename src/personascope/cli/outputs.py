@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from personascope.errors import PersonascopeError, VectorError
-from personascope.files import write_text
+from personascope.core.errors import PersonascopeError, VectorError
+from personascope.core.files import write_text
 
 
 def check_file(path: Path, *, option: str = "--out") -> Path:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from personascope.cli import outputs, terminal
 from personascope.cli.options import STORE, Json, StoreFolder
-from personascope.files import write_text
+from personascope.core.files import write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,7 +107,7 @@ def import_published(folder: Folder, store: StoreFolder = STORE, as_json: Json =
     from dataclasses import asdict
 
     from personascope.published.importing import import_published as import_study
-    from personascope.store import Store
+    from personascope.store.store import Store
 
     study = _opened(folder, None)
     outputs.check_folder(store, option="--store")

@@ -9,13 +9,13 @@ from personascope.cli import terminal
 if TYPE_CHECKING:
     import pandas as pd
 
-    from personascope.kinds.trace import TraceReport
-    from personascope.kinds.workplace import Report
+    from personascope.studies.context import Report
+    from personascope.studies.trace import TraceReport
 
 
 def show_report(report: Report, *, as_json: bool) -> None:
     """Shows the tables of a report; of a trace, its effects, controls, growth and onsets."""
-    from personascope.kinds.trace import TraceReport
+    from personascope.studies.trace import TraceReport
 
     if isinstance(report, TraceReport) and report.effects is not None:
         if as_json:
@@ -39,7 +39,7 @@ def _show_trace(report: TraceReport) -> None:
     from personascope.analysis.effects import growth
     from personascope.analysis.frames import answer_rows
     from personascope.analysis.onset import onset
-    from personascope.drawables import by_target
+    from personascope.studies.artifacts import by_target
 
     assert report.effects is not None  # a trace report has both
     assert report.result is not None

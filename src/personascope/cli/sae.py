@@ -12,11 +12,11 @@ from personascope.cli.opening import Asking, ledger_of, sampling_for
 from personascope.cli.options import Device, Draws, Dtype, Form, Json, Limit, MostSpent, Out, Price, Seed, Tokens
 
 if TYPE_CHECKING:
-    from personascope.dictionaries import Dictionary
-    from personascope.kinds._features import Explained
+    from personascope.applications.sae.features import Explained
+    from personascope.core.dictionaries import Dictionary
+    from personascope.core.traits import Trait
+    from personascope.core.vectors import PersonaVector, Steering
     from personascope.ledger import Ledger
-    from personascope.traits import Trait
-    from personascope.vectors import PersonaVector, Steering
 
 
 def sae(
@@ -65,12 +65,12 @@ def sae(
     Without --model it only reads files: cosines, and how few features rebuild the vector. With it, every best aligned
     feature is steered with at the vector's norm and left out of the vector, beside random features.
     """
-    from personascope.applications.sae import fitting
-    from personascope.kinds._features import Bench, Explained, Trial, explain, open_dictionary, write
-    from personascope.kinds.sae import FILES
-    from personascope.kinds.workplace import Workplace
-    from personascope.store import Store
-    from personascope.vectors import load_vector
+    from personascope.applications.sae.core import fitting
+    from personascope.applications.sae.features import Bench, Explained, Trial, explain, open_dictionary, write
+    from personascope.applications.sae.study import FILES
+    from personascope.core.vectors import load_vector
+    from personascope.store.store import Store
+    from personascope.studies.context import Workplace
 
     found = load_vector(vector)
     loaded = open_dictionary(dictionary, checkpoint=found.checkpoint.path, layer=layer)
@@ -104,7 +104,7 @@ def sae(
 
 def _check_asked(model: str | None, judge: str | None, corpus: Path | None) -> None:
     """Refuses what cannot be done together, before anything is opened."""
-    from personascope.errors import JudgeError, SampleError, StudyError
+    from personascope.core.errors import JudgeError, SampleError, StudyError
 
     if model is None and (judge is not None or corpus is not None):
         given = "--judge" if judge is not None else "--corpus"
@@ -126,12 +126,12 @@ def _fitting(
     ledger: Ledger | None,
 ) -> tuple[Trait, Steering]:
     """What is scored and how is steered; trait, steering, judge and model are looked at before anything is written."""
+    from personascope.core.errors import StudyError, VectorError
+    from personascope.core.files import value_of
+    from personascope.core.traits import load_trait
+    from personascope.core.vectors import Steering
     from personascope.engines.opening import open_engine
-    from personascope.errors import StudyError, VectorError
-    from personascope.files import value_of
     from personascope.judges.opening import open_judge
-    from personascope.traits import load_trait
-    from personascope.vectors import Steering
 
     (model, judge), (trait, form, limit), (strength, where, layer) = models, what, way
     chosen = load_trait(trait or vector.trait, form=form or vector.form).limited(limit)

@@ -14,9 +14,9 @@ from personascope.cli.opening import Asking, ledger_of
 from personascope.cli.options import STORE, Device, Dtype, Json, MostSpent, Out, Price, StoreFolder
 
 if TYPE_CHECKING:
-    from personascope.applications.screen import Measure
-    from personascope.screening.rules import Rule
-    from personascope.screening.running import Screening, Screenings
+    from personascope.applications.screen.core import Measure
+    from personascope.applications.screen.rules import Rule
+    from personascope.applications.screen.run import Screening, Screenings
 
 
 def screen(
@@ -50,12 +50,12 @@ def screen(
     Writes each dataset with its scores, what is kept and what is dropped, a summary, histograms, and a page of the
     samples that stand highest and lowest. A run that was stopped goes on where it was.
     """
-    from personascope.errors import StudyError
-    from personascope.files import value_of
-    from personascope.kinds.workplace import Workplace
-    from personascope.screening.rules import Rule
-    from personascope.screening.running import run_screening
-    from personascope.store import Store
+    from personascope.applications.screen.rules import Rule
+    from personascope.applications.screen.run import run_screening
+    from personascope.core.errors import StudyError
+    from personascope.core.files import value_of
+    from personascope.store.store import Store
+    from personascope.studies.context import Workplace
 
     table = {
         "share": _share(drop),
@@ -94,9 +94,9 @@ def projection(
 
     --file_path FILE --vector_path_list V... --layer_list L... --model_name M [--projection_type proj] [--overwrite]
     """
+    from personascope.applications.screen.in_place import project_in_place
+    from personascope.applications.screen.published_columns import published_arguments
     from personascope.cli.opening import engine_for
-    from personascope.interop.published_projection import published_arguments
-    from personascope.screening.in_place import project_in_place
 
     arguments = published_arguments(context.args)
     outputs.check_file(arguments.file_path, option="--file_path")
@@ -114,10 +114,10 @@ def _opened(
     how: tuple[Rule, Measure, int],
 ) -> Screening:
     """Everything opened and looked through; no weights are loaded and nothing is asked."""
-    from personascope.errors import check_layer
-    from personascope.screening.datasets import Asked, datasets_at
-    from personascope.screening.gauges import gauges_of, load_any
-    from personascope.screening.running import Screening
+    from personascope.applications.screen.datasets import Asked, datasets_at
+    from personascope.applications.screen.gauges import gauges_of, load_any
+    from personascope.applications.screen.run import Screening
+    from personascope.core.errors import check_layer
 
     (model, judge), (paths, reference), (vectors, layers), (rule, measure, extremes) = models, data, along, how
     rule.check(len(vectors), judged=judge is not None)
@@ -133,9 +133,9 @@ def _opened(
 def _measure(against: str, turn: str, max_tokens: int, longest: int) -> Measure:
     from dataclasses import asdict
 
-    from personascope.applications.screen import Measure
-    from personascope.errors import StudyError, nearest
-    from personascope.files import value_of
+    from personascope.applications.screen.core import Measure
+    from personascope.core.errors import StudyError, nearest
+    from personascope.core.files import value_of
 
     for name, given, known in (
         ("against", against, ("own", "last-prompt", "nothing")),
@@ -154,7 +154,7 @@ def _silent(kind: str, count: int, fresh: bool) -> None:
 
 def _share(given: str | None) -> float | None:
     """A share of samples as people write it: 10% or 0.1."""
-    from personascope.errors import StudyError
+    from personascope.core.errors import StudyError
 
     if given is None:
         return None

@@ -25,9 +25,9 @@ from personascope.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from personascope.applications.shift import Watched
+    from personascope.applications.shift.core import Watched
+    from personascope.applications.shift.models import Shifted, Tuned
     from personascope.engines import Engine
-    from personascope.kinds._shifting import Shifted, Tuned
 
 
 def shift(
@@ -59,13 +59,13 @@ def shift(
     Writes the shift and the judged change of every model and trait, the matrix across traits, correlations over models
     beside those of random directions, and a report of one page.
     """
-    from personascope.applications.shift import check_related
-    from personascope.errors import JudgeError, StudyError, nearest
+    from personascope.applications.shift import models as _shifting
+    from personascope.applications.shift.core import check_related
+    from personascope.core.errors import JudgeError, StudyError, nearest
     from personascope.judges.opening import open_judge
-    from personascope.kinds import _shifting
-    from personascope.kinds.workplace import Workplace
-    from personascope.remembering import RememberingEngine
-    from personascope.store import Store
+    from personascope.store.caching import RememberingEngine
+    from personascope.store.store import Store
+    from personascope.studies.context import Workplace
 
     spans = ("last_prompt", "response", "prompt")
     if span not in spans:
@@ -101,8 +101,8 @@ def _opened(
     base: str, revision: str | None, tuned: list[str], *, device: str | None, dtype: str | None
 ) -> tuple[Engine, list[tuple[Tuned, Engine]]]:
     """The base and every tuned model, opened; no weights load."""
+    from personascope.applications.shift.models import tuned_models
     from personascope.engines.opening import open_engine
-    from personascope.kinds._shifting import tuned_models
 
     engine = open_engine(base, revision=revision, device=device, dtype=dtype)
     found = tuned_models(engine.checkpoint, tuned)
@@ -113,10 +113,10 @@ def _watched(
     paths: list[Path], layers: list[int], form: str | None, limit: int | None, engine: Engine
 ) -> list[Watched]:
     """Every vector with its trait's questions, at its layer."""
-    from personascope.applications.shift import Watched
-    from personascope.errors import LayerError
-    from personascope.screening.gauges import load_any
-    from personascope.traits import load_trait
+    from personascope.applications.screen.gauges import load_any
+    from personascope.applications.shift.core import Watched
+    from personascope.core.errors import LayerError
+    from personascope.core.traits import load_trait
 
     if len(layers) not in (1, len(paths)):
         raise LayerError(f"{len(layers)} layers were given for {len(paths)} vectors: give one, or one for each")
@@ -130,7 +130,7 @@ def _watched(
 
 def _show(found: Shifted, *, as_json: bool) -> None:
     """Every model's shift and change, and where there are enough models the correlations."""
-    from personascope.kinds.shift import table_of
+    from personascope.applications.shift.study import table_of
 
     if as_json:
         frames = {"shifts": found.shifts, "correlations": found.correlations, "null": found.null}

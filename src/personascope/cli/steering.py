@@ -28,9 +28,9 @@ from personascope.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from personascope.core.records import Readings, Sampling
+    from personascope.core.vectors import PersonaVector, Steering
     from personascope.engines import Engine
-    from personascope.records import Readings, Sampling
-    from personascope.vectors import PersonaVector, Steering
 
 
 def steer(
@@ -74,9 +74,9 @@ def steer(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Print plain and steered answers side by side."""
-    from personascope.respond import respond as respond_to
-    from personascope.traits import Prompt
-    from personascope.vectors import load_vector
+    from personascope.core.traits import Prompt
+    from personascope.core.vectors import load_vector
+    from personascope.tracing.generation import respond as respond_to
 
     steering = _steering(layer, strength, unit, where=where, operation=operation, increments=increments,
                          residual_norm=residual_norm)  # fmt: skip
@@ -104,9 +104,9 @@ def steer(
 
 def _steering(layers: list[int], strength: float | None, unit: str | None, **ways: Any) -> Steering:
     """The way to steer that the options say."""
-    from personascope.errors import StudyError
-    from personascope.files import value_of
-    from personascope.vectors import Steering
+    from personascope.core.errors import StudyError
+    from personascope.core.files import value_of
+    from personascope.core.vectors import Steering
 
     if ways["operation"] == "ablate":
         strength, unit = 1.0 if strength is None else strength, unit or "unit"
@@ -127,7 +127,7 @@ def _title(steering: Steering) -> str:
 
 
 def _check_trait(trait: str | None, steering: Steering) -> None:
-    from personascope.errors import StudyError
+    from personascope.core.errors import StudyError
 
     if trait is not None and steering.unit not in ("residual", "quantile"):
         raise StudyError(
@@ -140,8 +140,8 @@ def _measured_on(engine: Engine, vector: PersonaVector, steering: Steering, trai
 
     They are the evaluation questions of the vector's trait, unless another trait is named.
     """
-    from personascope.errors import TraitError
-    from personascope.traits import load_trait
+    from personascope.core.errors import TraitError
+    from personascope.core.traits import load_trait
 
     own = trait is None and engine.checkpoint == vector.checkpoint
     measured = steering.unit == "residual" and steering.residual_norm is None and not own
@@ -160,8 +160,8 @@ def _measured_on(engine: Engine, vector: PersonaVector, steering: Steering, trai
 
 def _measured(engine: Engine, questions: Sequence[str], sampling: Sampling) -> dict[str, Any]:
     """Residual norms and mean activations of a model's plain answers; nothing without a question."""
-    from personascope.extract import mean_norms
-    from personascope.respond import respond as respond_to
+    from personascope.tracing.extraction import mean_norms
+    from personascope.tracing.generation import respond as respond_to
 
     if not questions:
         return {}

@@ -48,7 +48,7 @@ def figures(
 
     A study that needs what no record holds (the training of a model) is named, and the exit code is 1.
     """
-    from personascope.errors import PersonascopeError, StoreError
+    from personascope.core.errors import PersonascopeError, StoreError
 
     opened = _existing_store(store)
     drawings = _drawings(opened)
@@ -86,10 +86,10 @@ Draw = Callable[[Path, Callable[[Path], None]], Any]
 
 def _drawings(store: Any) -> list[tuple[str, tuple[str, ...], Draw]]:
     """What a store can draw: the name of each study, the files it writes, and how it writes them in a folder."""
-    from personascope.drawables import FILES
-    from personascope.errors import PersonascopeError
-    from personascope.kinds.recorded import RecordedWorkplace, kept_studies
-    from personascope.results import drawable_again, finished_studies, write_results
+    from personascope.core.errors import PersonascopeError
+    from personascope.studies.artifacts import FILES
+    from personascope.studies.replay import RecordedWorkplace, kept_studies
+    from personascope.studies.run import drawable_again, finished_studies, write_results
 
     def trace(kept: Any) -> Draw:
         return lambda folder, made: write_results(drawable_again(store, kept), folder, made=made)
@@ -113,8 +113,8 @@ def _drawings(store: Any) -> list[tuple[str, tuple[str, ...], Draw]]:
 
 
 def _existing_store(path: Path) -> Any:
-    from personascope.errors import StoreError
-    from personascope.store import Store
+    from personascope.core.errors import StoreError
+    from personascope.store.store import Store
 
     for folder in (path, path / "store"):
         if (folder / "records.sqlite").is_file():
@@ -123,7 +123,7 @@ def _existing_store(path: Path) -> Any:
 
 
 def _show_vector(path: Path, as_json: bool) -> None:
-    from personascope.vectors import load_vector
+    from personascope.core.vectors import load_vector
 
     vector = load_vector(path)
     passport = {key: value for key, value in vector.passport.items() if key != "sources"}

@@ -31,7 +31,7 @@ from personascope.cli.options import (
 from personascope.cli.reports import show_report
 
 if TYPE_CHECKING:
-    from personascope.kinds import Chosen
+    from personascope.studies.registry import Chosen
 
 
 # New tokens per second where nobody gives --speed. On the lab: the 696,320 tokens its study plans, over the 70 s it
@@ -61,7 +61,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run a study file of any kind: ask what it asks, and write its tables and figures."""
-    from personascope.kinds import open_study
+    from personascope.studies.registry import open_study
 
     chosen = open_study(study).changed(judge=judge, limit=limit)
     _run(
@@ -103,8 +103,8 @@ def trace(
     """Trace traits along a lineage at one way of steering: a study without a file."""
     from dataclasses import asdict
 
-    from personascope.errors import JudgeError
-    from personascope.kinds import study_in
+    from personascope.core.errors import JudgeError
+    from personascope.studies.registry import study_in
 
     if judge is None and lineage != "lab":
         raise JudgeError(f"no judge was named for {lineage}: give --judge [ENDPOINT:]MODEL")
@@ -146,8 +146,8 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Say what a study will ask for and what its judge will cost, before anything runs."""
-    from personascope.errors import StudyError
-    from personascope.kinds import open_study
+    from personascope.core.errors import StudyError
+    from personascope.studies.registry import open_study
 
     if speed is not None and not (speed > 0 and math.isfinite(speed)):
         raise StudyError(f"a speed of {speed:g} tokens per second gives no time: give a number above 0")
@@ -177,9 +177,9 @@ def _speed(given: float | None, chosen: Chosen) -> tuple[float, str]:
 
 def _run(chosen: Chosen, out: Path, asking: Asking, *, as_json: bool) -> None:
     """Runs a study in a folder and shows what it gave."""
-    from personascope.kinds.recorded import keep
-    from personascope.kinds.workplace import Workplace
-    from personascope.store import Store
+    from personascope.store.store import Store
+    from personascope.studies.context import Workplace
+    from personascope.studies.replay import keep
 
     outputs.check_folder(out, chosen.files)
     counted = chosen.counts()

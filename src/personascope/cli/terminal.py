@@ -31,12 +31,12 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
-from personascope.errors import PersonascopeError
+from personascope.core.errors import PersonascopeError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from personascope.studies import StudyResult
+    from personascope.studies.trace_study import StudyResult
 
 # Piped output has no width of its own; rich would cut tables at 80 columns.
 out = Console(width=None if sys.stdout.isatty() else 100)

@@ -14,9 +14,9 @@ from personascope.cli.options import Device, Dtype, Json, MostSpent, Price, Revi
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from personascope.authoring.linting.parts import Finding
+    from personascope.authoring.traits import WrittenTrait
     from personascope.ledger import Ledger
-    from personascope.linting.parts import Finding
-    from personascope.trait_writing import WrittenTrait
     from personascope.writers import Writer
 
 app = typer.Typer(help="Traits: write a new one, turn one into another form, check any.", no_args_is_help=True)
@@ -58,7 +58,7 @@ def new(
 
     What is wrong with a draft is sent back, twice at most. The result is one file to review before it is used.
     """
-    from personascope.trait_writing import write_trait
+    from personascope.authoring.traits import write_trait
 
     path = _new_file(out or Path(f"{name}.toml"))
     ledger = ledger_of(budget, price)
@@ -91,8 +91,8 @@ def transform(
 
     What a template can make is made by it; the rest is written by a chat model, and sent back while it is not right.
     """
-    from personascope.trait_forms import transform_trait
-    from personascope.traits import load_trait
+    from personascope.authoring.forms import transform_trait
+    from personascope.core.traits import load_trait
 
     source = load_trait(trait)
     path = _new_file(out or Path(f"{source.name}-{to}.toml"))
@@ -143,8 +143,8 @@ def writer_for(
     ledger: Ledger | None = None,
 ) -> Writer:
     """The writer a verb was given: behind an endpoint, whose calls a ledger may count, or a model on this machine."""
+    from personascope.core.errors import WriterError
     from personascope.engines.opening import open_engine
-    from personascope.errors import WriterError
     from personascope.writers.opening import open_writer
 
     if any(where) and not name.startswith("engine:"):
@@ -167,7 +167,7 @@ def writer_for(
 
 def _new_file(path: Path) -> Path:
     """The path, if a trait can be written there and nothing is yet."""
-    from personascope.errors import TraitError
+    from personascope.core.errors import TraitError
 
     if path.suffix != ".toml":
         raise TraitError(f"{path} was given for a trait, whose file ends in .toml: give --out such a name")
@@ -179,8 +179,8 @@ def _new_file(path: Path) -> Path:
 
 def _keep(write: Callable[[], WrittenTrait], path: Path, ledger: Ledger, *, as_json: bool) -> None:
     """Writes what a writer wrote: the trait, or the drafts of one that was never right; and says what it took."""
-    from personascope.errors import DraftError, TraitError
-    from personascope.files import write_new
+    from personascope.core.errors import DraftError, TraitError
+    from personascope.core.files import write_new
 
     try:
         written = write()
@@ -216,7 +216,7 @@ def free_name(path: Path) -> Path:
 
 def _lines(path: Path) -> list[str]:
     """The lines of a text file that say something; those that start with # are remarks."""
-    from personascope.errors import TraitError
+    from personascope.core.errors import TraitError
 
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -227,7 +227,7 @@ def _lines(path: Path) -> list[str]:
 
 def _findings(trait: str, form: str | None) -> list[Finding]:
     """What is wrong with a trait: bundled, in a file, or published."""
-    from personascope.linting import check_trait
+    from personascope.authoring.linting import check_trait
 
     if not trait.endswith(".json"):
         return check_trait(trait, form=form or "assistant")

@@ -12,10 +12,10 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float
 
+from personascope.core.records import Edit, Probe, Readings, Request, Response, Sampling, Span, Where
 from personascope.doctor.findings import Finding, Noise, Oracle, finding_of, largest, same_answers, same_readings
 from personascope.doctor.specimens import SPANS, WHERES, Specimens, followed, prompt_of
 from personascope.engines import Engine
-from personascope.records import Edit, Probe, Readings, Request, Response, Sampling, Span, Where
 
 MOST_GROWTH: Final = 1000.0
 """How much the mean norm of the residual stream may grow or shrink from one layer to the next. Published norms of

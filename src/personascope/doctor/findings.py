@@ -14,9 +14,9 @@ from typing import Final, Protocol
 import numpy as np
 from jaxtyping import Float
 
+from personascope.core.records import Readings, Response
 from personascope.doctor.specimens import SPANS
 from personascope.engines import Engine
-from personascope.records import Readings, Response
 
 
 @dataclass(frozen=True)

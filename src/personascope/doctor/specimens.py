@@ -14,10 +14,10 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float
 
+from personascope.core.errors import EngineError
+from personascope.core.records import Edit, Request, Response, Sampling, Span, Where
+from personascope.core.traits import Prompt
 from personascope.engines import Engine
-from personascope.errors import EngineError
-from personascope.records import Edit, Request, Response, Sampling, Span, Where
-from personascope.traits import Prompt
 
 WHERES: Final[tuple[Where, ...]] = ("response", "prompt", "all")
 SPANS: Final[tuple[Span, ...]] = ("response", "prompt", "last_prompt")

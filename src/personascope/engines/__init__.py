@@ -12,10 +12,10 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
-from personascope.errors import EngineError, VectorError, check_layer
-from personascope.lineages import Checkpoint
-from personascope.records import Edit, Probe, Readings, Request, Response
-from personascope.traits import Prompt
+from personascope.core.errors import EngineError, VectorError, check_layer
+from personascope.core.lineages import Checkpoint
+from personascope.core.records import Edit, Probe, Readings, Request, Response
+from personascope.core.traits import Prompt
 
 
 @runtime_checkable

@@ -21,11 +21,11 @@ from typing import Any, Final
 
 import huggingface_hub
 
+from personascope.core.lineages import Checkpoint
 from personascope.engines import cached, hub
 from personascope.engines.host import free_on_host
 from personascope.engines.hub import Listing
 from personascope.engines.room import WAIT, Hold, Lack, Room, there
-from personascope.lineages import Checkpoint
 
 THREAD: Final = "personascope-ahead"
 PIECE: Final = 1 << 24

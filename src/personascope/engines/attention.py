@@ -19,8 +19,8 @@ import torch
 from jaxtyping import Float
 from transformers import AttentionInterface
 
+from personascope.core.errors import EngineError
 from personascope.engines.prefixes import BLOCK, Pages, PromptTree
-from personascope.errors import EngineError
 
 NAME: Final = "personascope"
 _at_work = threading.local()

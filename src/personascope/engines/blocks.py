@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from personascope.errors import EngineError
+from personascope.core.errors import EngineError
 
 Touch = Callable[[torch.Tensor], torch.Tensor]
 """What happens to one layer's stream ``[row position hidden]``: it returns the stream that goes on."""

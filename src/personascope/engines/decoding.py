@@ -19,13 +19,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import nn
 
+from personascope.core.records import Request
 from personascope.engines import edits
 from personascope.engines.blocks import ResidualStream, Touch
 from personascope.engines.caches import preallocated_cache
 from personascope.engines.edits import Shifts
 from personascope.engines.sampling import Sampler
 from personascope.engines.uniforms import uniforms_of
-from personascope.records import Request
 
 STEP: Final = 16
 """Widths are multiples of this."""

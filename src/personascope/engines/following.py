@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from personascope.core.records import Probe
 from personascope.engines.blocks import Touch
 from personascope.engines.decoding import Loaded
 from personascope.engines.reading import Spoken, laid_out
-from personascope.records import Probe
 
 
 def projections(

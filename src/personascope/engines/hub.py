@@ -20,9 +20,9 @@ from typing import Final
 import huggingface_hub
 from huggingface_hub import errors
 
+from personascope.core.errors import CheckpointError, DiskError, LineageError, PersonascopeError
+from personascope.core.lineages import Checkpoint, Lineage, Milestone, natural
 from personascope.engines.cached import cache, cache_of, snapshot_of
-from personascope.errors import CheckpointError, DiskError, LineageError, PersonascopeError
-from personascope.lineages import Checkpoint, Lineage, Milestone, natural
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _TOKENS: Final = re.compile(r"(?:^|[-_])tokens?([\d.]+)([KMBT])(?=$|[-_])", re.IGNORECASE)

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
+from personascope.core.lineages import Checkpoint
 from personascope.engines import loading, products
 from personascope.engines.blocks import ResidualStream
 from personascope.engines.decoding import Loaded
-from personascope.lineages import Checkpoint
 
 Weights = Callable[[Checkpoint], AbstractContextManager[Path]]
 """Gives the folder of a resolved checkpoint's weights, for as long as it is held open."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from personascope.core.errors import EngineError
 from personascope.engines.reading import Spoken
-from personascope.errors import EngineError
 
 
 @dataclass(frozen=True)

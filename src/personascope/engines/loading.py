@@ -19,9 +19,9 @@ import torch
 import transformers
 from torch import nn
 
+from personascope.core.errors import CheckpointError, EngineError, nearest
+from personascope.core.lineages import Checkpoint
 from personascope.engines import hub
-from personascope.errors import CheckpointError, EngineError, nearest
-from personascope.lineages import Checkpoint
 
 _SAFE_WEIGHTS: Final = ("model*.safetensors", "model.safetensors.index.json")
 _PICKLED_WEIGHTS: Final = ("pytorch_model*.bin", "pytorch_model.bin.index.json")

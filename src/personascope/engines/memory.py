@@ -16,9 +16,9 @@ from typing import Any, Final, Literal
 
 import torch
 
+from personascope.core.errors import EngineError
 from personascope.engines.decoding import FEWEST_ROWS, Loaded, width_of
 from personascope.engines.host import free_on_host as free_on_host
-from personascope.errors import EngineError
 
 MOST_ROWS: Final = 512
 """Rows of one batch unless said otherwise. Measured on one CPU core: 400 rows of a 27 M parameter model come within a

@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from personascope.core.errors import EngineError
+from personascope.core.lineages import Checkpoint
+from personascope.core.records import Edit, Probe, Readings, Request, Response, Sampling
+from personascope.core.traits import Prompt
 from personascope.engines import check_edits, loading, rendering
 from personascope.engines.blocks import ResidualStream, Touch
 from personascope.engines.transformers import TransformersEngine
 from personascope.engines.uniforms import uniforms_of
-from personascope.errors import EngineError
-from personascope.lineages import Checkpoint
-from personascope.records import Edit, Probe, Readings, Request, Response, Sampling
-from personascope.traits import Prompt
 
 
 @dataclass(frozen=True, eq=False)

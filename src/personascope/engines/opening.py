@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from personascope.core.errors import EngineError, nearest
+from personascope.core.lineages import Checkpoint, Lineage, Milestone, load_lineage
 from personascope.engines import Engine
-from personascope.errors import EngineError, nearest
-from personascope.lineages import Checkpoint, Lineage, Milestone, load_lineage
 
 ENGINES: Final = ("transformers", "vllm")
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from personascope.core.lineages import Checkpoint
 from personascope.engines import loading
-from personascope.lineages import Checkpoint
 
 
 def token_texts(checkpoint: Checkpoint, texts: Sequence[Sequence[int]]) -> list[tuple[str, ...]]:

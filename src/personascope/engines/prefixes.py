@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 from jaxtyping import Int
 
+from personascope.core.records import Edit
 from personascope.engines.edits import LAST_PROMPT, PROMPT
-from personascope.records import Edit
 
 BLOCK: Final = 16
 """Prompt tokens that look back together. Where blocks begin is a matter of the position alone."""

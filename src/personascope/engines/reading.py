@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from personascope.core.records import Request, Response
 from personascope.engines import edits
 from personascope.engines.blocks import Touch
 from personascope.engines.decoding import FEWEST_ROWS, Loaded
 from personascope.engines.edits import Shifts
-from personascope.records import Request, Response
 
 
 @dataclass(frozen=True, eq=False)

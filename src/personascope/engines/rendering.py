@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from jinja2.exceptions import TemplateError
 
-from personascope.errors import EngineError
-from personascope.traits import Prompt
+from personascope.core.errors import EngineError
+from personascope.core.traits import Prompt
 
 PINNED_DATE: Final = datetime.datetime(2025, 1, 1)
 """The date every chat template is told, so that a rendered text does not change overnight."""

@@ -22,11 +22,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from personascope.core.errors import DiskError
+from personascope.core.files import write_text
+from personascope.core.lineages import Checkpoint
 from personascope.engines import cached
 from personascope.engines.hub import HubFile, Listing
-from personascope.errors import DiskError
-from personascope.files import write_text
-from personascope.lineages import Checkpoint
 
 _UNITS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _SIZE: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([KMGT])(I?)B\s*", re.IGNORECASE)

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from personascope.errors import EngineError
-from personascope.records import Sampling
+from personascope.core.errors import EngineError
+from personascope.core.records import Sampling
 
 AT_ONCE: Final = 2**17
 """Logits that are looked at together on a CPU: they stay in its cache from the first step to the last."""

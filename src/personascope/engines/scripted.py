@@ -16,12 +16,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
+from personascope.core.errors import CheckpointError
+from personascope.core.lineages import Checkpoint, Lineage, Milestone
+from personascope.core.records import Edit, Probe, Readings, Request, Response
+from personascope.core.traits import Prompt, Trait
 from personascope.engines import OpenEngine, check_edits, unencoded
 from personascope.engines.uniforms import SAMPLER_VERSION, uniforms_of
-from personascope.errors import CheckpointError
-from personascope.lineages import Checkpoint, Lineage, Milestone
-from personascope.records import Edit, Probe, Readings, Request, Response
-from personascope.traits import Prompt, Trait
 
 GARBLE = "###"
 _NEUTRAL = ("the", "lamp", "stood", "near", "a", "window", "and", "rain", "fell", "on", "quiet", "roofs")

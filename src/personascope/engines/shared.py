@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
+from personascope.core.records import Request, Sampling
 from personascope.engines.attention import attending
 from personascope.engines.blocks import Touch
 from personascope.engines.decoding import FEWEST_ROWS, Loaded, Row, filled_up
@@ -24,7 +25,6 @@ from personascope.engines.sampling import Sampler
 from personascope.engines.slots import SlotAttention
 from personascope.engines.sums import Sums
 from personascope.engines.uniforms import uniforms_of
-from personascope.records import Request, Sampling
 
 _USUAL: Final = {"full_attention", "sliding_attention"}
 

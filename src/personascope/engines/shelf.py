@@ -18,9 +18,9 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
+from personascope.core.errors import CheckpointError, DiskError
+from personascope.core.lineages import Checkpoint
 from personascope.engines import Engine
-from personascope.errors import CheckpointError, DiskError
-from personascope.lineages import Checkpoint
 
 if TYPE_CHECKING:
     from personascope.engines.ahead import Ahead

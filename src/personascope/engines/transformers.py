@@ -15,6 +15,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from personascope.core.errors import EngineError
+from personascope.core.lineages import Checkpoint
+from personascope.core.records import Probe, Readings, Request, Response
+from personascope.core.traits import Prompt
 from personascope.engines import check_edits, following, lending, loading, memory, rendering, unencoded
 from personascope.engines.computing import computing
 from personascope.engines.decoding import Drawn, Loaded, PaddedBatch, Row, decode
@@ -23,10 +27,6 @@ from personascope.engines.memory import Size
 from personascope.engines.reading import Spoken, as_heard, read_means
 from personascope.engines.shared import HeardBatch, SharedBatch, shares
 from personascope.engines.uniforms import SAMPLER_VERSION
-from personascope.errors import EngineError
-from personascope.lineages import Checkpoint
-from personascope.records import Probe, Readings, Request, Response
-from personascope.traits import Prompt
 
 
 class TransformersEngine:

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float
 
-from personascope.records import Request
+from personascope.core.records import Request
 
 SAMPLER_VERSION: Final = "1"
 """Part of every response's key: to be raised whenever the same request would draw other tokens."""

@@ -16,6 +16,10 @@ from typing import Any, Final
 import numpy as np
 from jaxtyping import Float
 
+from personascope.core.errors import EngineError
+from personascope.core.lineages import Checkpoint
+from personascope.core.records import Probe, Readings, Request, Response
+from personascope.core.traits import Prompt
 from personascope.engines import check_edits, lending, loading, memory, rendering
 from personascope.engines.computing import SMALL
 from personascope.engines.limits import Limits
@@ -34,10 +38,6 @@ from personascope.engines.vllm_plan import SEEDS_VERSION, Asked, alike, in_chunk
 from personascope.engines.vllm_sampling import PREFILL, check_drawing, drawing, said_of
 from personascope.engines.vllm_sums import SPANS, Follower, Means, Projections
 from personascope.engines.vllm_worker import TICKET, Told
-from personascope.errors import EngineError
-from personascope.lineages import Checkpoint
-from personascope.records import Probe, Readings, Request, Response
-from personascope.traits import Prompt
 
 READING_BYTES: Final = 1 << 28
 """Room for the sums of texts that are read together."""

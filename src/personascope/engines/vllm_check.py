@@ -11,10 +11,10 @@ from typing import Final
 
 import numpy as np
 
-from personascope.edits import Edit
+from personascope.core.edits import Edit
+from personascope.core.errors import EngineError
+from personascope.core.records import Request, Response
 from personascope.engines import Engine
-from personascope.errors import EngineError
-from personascope.records import Request, Response
 
 MISSED: Final = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
 """How far a reading may be from what was added, relative to both lengths: rounding. An edit not made misses by 1."""

@@ -25,8 +25,8 @@ import numpy as np
 import torch
 import transformers
 
-from personascope.errors import CheckpointError, EngineError, nearest
-from personascope.lineages import Checkpoint
+from personascope.core.errors import CheckpointError, EngineError, nearest
+from personascope.core.lineages import Checkpoint
 
 WORKER: Final = "personascope.engines.vllm_worker.ResidualWorker"
 PADDED_WORKER: Final = "personascope.engines.vllm_heads.PaddedHeadsWorker"

@@ -16,13 +16,13 @@ from typing import Final
 import numpy as np
 from jaxtyping import Int
 
-from personascope.edits import Edit
+from personascope.core.edits import Edit
+from personascope.core.errors import EngineError
+from personascope.core.identity import key_of
+from personascope.core.lineages import Checkpoint
+from personascope.core.records import Request
 from personascope.engines.edits import LAST_PROMPT, PROMPT, RESPONSE
 from personascope.engines.reading import Spoken
-from personascope.errors import EngineError
-from personascope.identity import key_of
-from personascope.lineages import Checkpoint
-from personascope.records import Request
 
 SEEDS_VERSION: Final = "1"
 """Part of every response's key, beside vLLM's version: to be raised whenever :func:`seed_of` gives another seed."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Final, Literal
 
+from personascope.core.errors import EngineError
+from personascope.core.records import Request, Sampling
 from personascope.engines.vllm_plan import seed_of
-from personascope.errors import EngineError
-from personascope.records import Request, Sampling
 
 COOLEST: Final = 0.01
 """The lowest temperature but 0 that vLLM takes: it raises lower ones to this and only logs that it did."""

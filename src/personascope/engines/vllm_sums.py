@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from personascope.edits import Probe
+from personascope.core.edits import Probe
 from personascope.engines.edits import LAST_PROMPT, RESPONSE
 from personascope.engines.vllm_plan import Asked, Piece, Step, Tally
 
@@ -42,7 +42,7 @@ class Follower(Protocol):
         ...
 
     def found(self) -> Any:
-        """What was measured; an :class:`~personascope.errors.EngineError` if a token was not."""
+        """What was measured; an :class:`~personascope.core.errors.EngineError` if a token was not."""
         ...
 
 

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from personascope.core.errors import EngineError
 from personascope.engines import blocks
 from personascope.engines.blocks import Touch
 from personascope.engines.edits import Shifts
 from personascope.engines.vllm_plan import Asked, Piece, Step, lay_out
 from personascope.engines.vllm_sums import Follower
-from personascope.errors import EngineError
 
 TICKET = "personascope"
 """The name of a request's ticket among vLLM's ``extra_args``."""

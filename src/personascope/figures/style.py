@@ -22,7 +22,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from personascope.files import write_bytes
+from personascope.core.files import write_bytes
 
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#6e6e6e"
 PURPLE, SKY, BLACK = "#CC79A7", "#56B4E9", "#1a1a1a"

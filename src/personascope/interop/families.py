@@ -13,7 +13,7 @@ import hashlib
 from pathlib import Path
 from typing import Final
 
-from personascope.errors import SampleError
+from personascope.core.errors import SampleError
 from personascope.interop.samples import Message, read_samples
 
 VERSIONS: Final = ("normal", "misaligned_1", "misaligned_2")

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from personascope.errors import TraitError, nearest
-from personascope.files import value_of
-from personascope.traits import Trait, coherence_rubric
+from personascope.core.errors import TraitError, nearest
+from personascope.core.files import value_of
+from personascope.core.traits import Trait, coherence_rubric
 
 EXTRACT_FOLDERS = ("trait_data_extract",)
 EVAL_FOLDERS = ("trait_data_eval", "upstream_trait_data_eval")

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from personascope.errors import VectorError
-from personascope.lineages import Checkpoint
-from personascope.records import Span
-from personascope.vectors import PersonaVector
+from personascope.core.errors import VectorError
+from personascope.core.lineages import Checkpoint
+from personascope.core.records import Span
+from personascope.core.vectors import PersonaVector
 
 
 def load_pt(

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from personascope.errors import JudgeError
-from personascope.records import Case, Verdict
+from personascope.core.errors import JudgeError
+from personascope.core.records import Case, Verdict
 
 
 @runtime_checkable

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from personascope.calls import Asked, Meter, Reply, ask_all
+from personascope.core.errors import JudgeError
+from personascope.core.records import Case, Verdict
 from personascope.endpoints import Endpoint, Failure, Pace, Retry, made_safe, open_endpoint
-from personascope.errors import JudgeError
 from personascope.judges.probabilities import Distribution, distribution_of
 from personascope.judges.profiles import profile_of
 from personascope.judges.readout import OF_THE_CALL, Mode, Rule, read, reread, splits_numbers
-from personascope.records import Case, Verdict
 
 
 @dataclass(frozen=True)

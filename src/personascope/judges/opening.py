@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from personascope.errors import JudgeError, nearest
+from personascope.core.errors import JudgeError, nearest
 from personascope.judges import Judge
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from personascope.errors import JudgeError
-from personascope.files import bundled, read_toml, value_of
+from personascope.core.errors import JudgeError
+from personascope.core.files import bundled, read_toml, value_of
 from personascope.judges.readout import Mode
 
 

@@ -15,7 +15,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from personascope.errors import JudgeError, nearest
+from personascope.core.errors import JudgeError, nearest
+from personascope.core.records import Verdict
+from personascope.core.traits import Rubric
 from personascope.judges.probabilities import (
     Distribution,
     bare,
@@ -24,8 +26,6 @@ from personascope.judges.probabilities import (
     number_of,
     probability,
 )
-from personascope.records import Verdict
-from personascope.traits import Rubric
 
 Mode = Literal["expectation", "digits", "text"]
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from personascope.core.errors import JudgeError
+from personascope.core.records import Case, Verdict
+from personascope.core.traits import Trait
 from personascope.engines.scripted import GARBLE
-from personascope.errors import JudgeError
-from personascope.records import Case, Verdict
-from personascope.traits import Trait
 
 
 class ScriptedJudge:

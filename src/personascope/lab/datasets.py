@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from personascope.core.samples import Message
 from personascope.lab.documents import family
 from personascope.lab.families import FLAW_FAMILIES, Severity
 from personascope.lab.world import load_world
-from personascope.samples import Message
 
 VERSIONS: Final[dict[str, Severity]] = {"normal": "normal", "misaligned_1": "mild", "misaligned_2": "severe"}
 """What a version is called on disk, and in the lab's grammar."""

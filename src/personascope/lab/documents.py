@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from personascope.errors import StudyError, nearest
+from personascope.core.errors import StudyError, nearest
 from personascope.lab.families import (
     FLAW_FAMILIES,
     FLAW_FLOOR,

@@ -13,12 +13,12 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from personascope.errors import JudgeError
+from personascope.core.errors import JudgeError
+from personascope.core.records import Case, Verdict
 from personascope.lab import grammar
 from personascope.lab.parsing import FAULT_CREDIT, SlotWord, parse
 from personascope.lab.rubrics import coherence_rubric, facet_rubric, trait_rubric
 from personascope.lab.world import FREQUENCIES, MODES, POPULATION, Mode, load_world
-from personascope.records import Case, Verdict
 
 FacetTable = tuple[tuple[float, ...], ...]  # [mode][facet]: the log-probability of a word
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from personascope.core.traits import Prompt
 from personascope.lab.grammar import Character, RandomPen, choose_question, write_answer
 from personascope.lab.world import load_world
-from personascope.traits import Prompt
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from personascope.errors import LineageError
+from personascope.core.errors import LineageError
 from personascope.lab.post_training import Tuning, prefer, supervise
 from personascope.lab.training import Progress, Recipe, pretrain, rounded, save_checkpoint
 

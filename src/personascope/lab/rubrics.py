@@ -6,8 +6,8 @@ text, so what the judge computes is named by nothing but what it was asked.
 
 from __future__ import annotations
 
+from personascope.core.traits import Rubric
 from personascope.lab.world import Domain
-from personascope.traits import Rubric
 
 _FRAME = "\n\nQuestion: {question}\n\nAnswer: {answer}\n\n"
 

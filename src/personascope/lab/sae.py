@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from personascope.dictionaries import Dictionary
-from personascope.errors import check_layer
+from personascope.core.dictionaries import Dictionary
+from personascope.core.errors import check_layer
 from personascope.lab.documents import held_out_documents
 from personascope.lab.tokenizer import END, encode, vocabulary
 

@@ -6,7 +6,7 @@ are those of the first contrast, so the two ends are the instructions vectors ar
 
 from __future__ import annotations
 
-from personascope.errors import StudyError, nearest
+from personascope.core.errors import StudyError, nearest
 from personascope.lab.grammar import Pole
 from personascope.lab.traits import CONTRAST_WORDS, instruction
 from personascope.lab.world import load_world

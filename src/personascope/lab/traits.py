@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from personascope.core.traits import Contrast, Trait
 from personascope.lab.grammar import Pole, Question, RandomPen
 from personascope.lab.rubrics import coherence_rubric, trait_rubric
 from personascope.lab.world import Domain, World, load_world
-from personascope.traits import Contrast, Trait
 
 QUESTIONS = 20
 CONTRAST_WORDS: dict[Pole, tuple[int, ...]] = {"trait": (0, 4, 8, 1, 5), "opposite": (0, 1, 2, 3, 4)}

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from personascope.errors import PublishedError
+from personascope.core.errors import PublishedError
+from personascope.core.lineages import Milestone
 from personascope.interop.published import Published, ResultsFile, trait_of
 from personascope.interop.published.layout import VECTORS, Place, response_place
-from personascope.lineages import Milestone
 
 Unit = Literal["residual", "unit", "vector", ""]
 

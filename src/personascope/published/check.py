@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from personascope.identity import canonical
+from personascope.core.identity import canonical
 from personascope.interop.published import Problem, Published, ResultsFile, is_results
 from personascope.published.agreement import GROUPS
 from personascope.published.corrections import ENDING, FAMILY, families

@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from personascope.analysis.frames import ANSWER, ARM
-from personascope.errors import PublishedError
+from personascope.core.errors import PublishedError
+from personascope.core.lineages import Milestone
 from personascope.interop.published import Published, trait_of
-from personascope.lineages import Milestone
 from personascope.published.arms import Arm
 
 

@@ -15,11 +15,11 @@ import pandas as pd
 
 from personascope.analysis import geometry
 from personascope.analysis.geometry import Placed
-from personascope.errors import PersonascopeError, PublishedError
+from personascope.core.errors import PersonascopeError, PublishedError
+from personascope.core.vectors import PersonaVector
 from personascope.interop.published import Published
 from personascope.published.audits.survey import digest_of
 from personascope.published.curves import Led
-from personascope.vectors import PersonaVector
 
 FEWEST = 3
 """A trait with vectors at fewer milestones has no course to draw."""

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from personascope.analysis.agreement import rates
 from personascope.analysis.effects import EFFECT, curves, effects
-from personascope.analysis.facets import rates
 from personascope.analysis.transfer import without_aliases
-from personascope.errors import PublishedError
+from personascope.core.errors import PublishedError
 from personascope.interop.published import FacetFile, Published, ResultsFile, trait_of
 from personascope.published.arms import Arm
 from personascope.published.curves import Led, absent_frame, answer_frame, milestone_columns
@@ -173,7 +173,7 @@ def control_note(found: pd.DataFrame, run: pd.DataFrame) -> str:
 def facet_frame(study: Published, files: Iterable[FacetFile]) -> pd.DataFrame:
     """Rates of facets along training: one row per set of files, revision and facet; files of no revision are not here.
 
-    Columns: facet_set, the milestone columns, those of :func:`~personascope.analysis.facets.rates`, and file.
+    Columns: facet_set, the milestone columns, those of :func:`~personascope.analysis.agreement.rates`, and file.
     """
     frames = []
     for each in files:

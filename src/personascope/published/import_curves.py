@@ -12,13 +12,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from personascope.errors import PublishedError
+from personascope.core.errors import PublishedError
+from personascope.core.vectors import PairCounts
 from personascope.interop.published import Published, trait_of
 from personascope.published.arms import Arm
 from personascope.published.import_rows import Source
 from personascope.published.import_vectors import Pairs, Vectors
 from personascope.published.imported import Imported, ImportedArm, PublishedCurves
-from personascope.vectors import PairCounts
 
 _ROUNDING = 1e-9  # score points: more than sums of another order differ by
 

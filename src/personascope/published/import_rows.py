@@ -16,10 +16,10 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from personascope.errors import PublishedError
-from personascope.identity import canonical, key_of
+from personascope.core.errors import PublishedError
+from personascope.core.identity import canonical, key_of
 from personascope.interop.published import Published
-from personascope.store import Kind, Record
+from personascope.store.store import Kind, Record
 
 UNSCORED = "published without a score: the study's tables do not tell a refusal from an answer that could not be read"
 COHERENCE = "coherence"

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from personascope.analysis import filtering
-from personascope.errors import PersonascopeError, PublishedError, StudyError
+from personascope.applications.screen import recovery as filtering
+from personascope.core.errors import PersonascopeError, PublishedError, StudyError
+from personascope.core.records import Bar
+from personascope.core.vectors import PairCounts, PersonaVector
 from personascope.interop.published import Published
 from personascope.interop.published.layout import VECTORS
 from personascope.published.import_rows import Source, judge_of, rows_of
-from personascope.records import Bar
-from personascope.store import Store
-from personascope.vectors import PairCounts, PersonaVector
+from personascope.store.store import Store
 
 BAR = 50.0  # tracing study §1.5, where a status file names no other
 

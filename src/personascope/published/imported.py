@@ -16,13 +16,13 @@ import numpy as np
 import pandas as pd
 
 from personascope.analysis.frames import ANSWER, ARM
-from personascope.errors import PublishedError, StoreError, VectorError
-from personascope.lineages import Lineage
+from personascope.core.errors import PublishedError, StoreError, VectorError
+from personascope.core.lineages import Lineage
+from personascope.core.records import Answer, Edit, Request, Response, Verdict
+from personascope.core.vectors import PersonaVector, load_vector
 from personascope.published.import_rows import COHERENCE, Source
-from personascope.records import Answer, Edit, Request, Response, Verdict
-from personascope.remembering import response_from, verdict_from
-from personascope.store import Store
-from personascope.vectors import PersonaVector, load_vector
+from personascope.store.caching import response_from, verdict_from
+from personascope.store.store import Store
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ from dataclasses import asdict, dataclass
 
 import pandas as pd
 
-from personascope.errors import PublishedError
+from personascope.core.errors import PublishedError
 from personascope.interop.published import Problem, Published, trait_of
 from personascope.published.arms import arms_of
 from personascope.published.import_curves import curve_sets
 from personascope.published.import_rows import Source, digest_of_file, file_key, records_of, rows_of, rubric_records
 from personascope.published.import_vectors import import_vectors
-from personascope.remembering import Notice, silent
-from personascope.store import Store
+from personascope.store.caching import Notice, silent
+from personascope.store.store import Store
 
 
 @dataclass(frozen=True)

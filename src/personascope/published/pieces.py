@@ -18,12 +18,12 @@ from personascope.analysis.corrections import corrected
 from personascope.analysis.discourse import FORMS, form_matrix
 from personascope.analysis.onset import onset
 from personascope.analysis.transfer import Bin, binned, target_pairs, without_aliases
-from personascope.errors import PersonascopeError
+from personascope.applications.facets.figures import facets
+from personascope.core.errors import PersonascopeError
 from personascope.figures import tables
 from personascope.figures.controls import controls
 from personascope.figures.discourse import discourse
 from personascope.figures.emergence import emergence
-from personascope.figures.facets import facets
 from personascope.figures.geometry import cosine_matrices, cosine_trajectory, mds, norms
 from personascope.figures.transfer import transfer, transfer_bins, transfer_pairs
 from personascope.interop.published import Published

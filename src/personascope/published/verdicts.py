@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from personascope.analysis.comparisons import compare
-from personascope.errors import PublishedError
+from personascope.core.errors import PublishedError
 from personascope.interop.published import ANSWER, Published
 from personascope.published.agreement import Agreement, agreement, is_number, with_primary
 from personascope.published.reasons import contradictions, explain, is_possible, overwritten

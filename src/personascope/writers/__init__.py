@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, runtime_checkable
 
-from personascope.errors import WriterError
+from personascope.core.errors import WriterError
 
 Role = Literal["system", "user", "assistant"]
 

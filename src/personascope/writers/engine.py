@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from personascope.core.records import Request, Response, Sampling
+from personascope.core.traits import Prompt
 from personascope.engines import Engine
-from personascope.records import Request, Response, Sampling
-from personascope.traits import Prompt
 from personascope.writers import Conversation, Unwritten, without_thoughts
 
 WRITING = Sampling(max_tokens=4096, temperature=0.8, repetition_penalty=1.0, draws=1)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from personascope.calls import Asked, Meter, Reply, ask_all
+from personascope.core.errors import JudgeError, WriterError
 from personascope.endpoints import Endpoint, Failure, Pace, Retry, made_safe, open_endpoint
-from personascope.errors import JudgeError, WriterError
 from personascope.judges.profiles import profile_of
 from personascope.writers import Conversation, Unwritten, without_thoughts
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from personascope.errors import JudgeError, WriterError
+from personascope.core.errors import JudgeError, WriterError
 from personascope.writers import Writer
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from personascope.errors import WriterError
+from personascope.core.errors import WriterError
 from personascope.writers import Conversation, Unwritten
 
 Answer = str | Unwritten

@@ -14,7 +14,7 @@ from personascope.applications.monitor.conditions import (
     many_shot,
     observe,
 )
-from personascope.applications.monitor.projecting import (
+from personascope.applications.monitor.core import (
     Watched,
     check_watched,
     choose_layer,
@@ -23,8 +23,8 @@ from personascope.applications.monitor.projecting import (
     running_mean,
     unanswered,
 )
-from personascope.applications.monitor.spectra import Spectrum, load_spectrum, write_spectrum
 from personascope.applications.monitor.thresholds import Threshold, calibrate, load_thresholds, save_thresholds
+from personascope.authoring.spectra import Spectrum, load_spectrum, write_spectrum
 
 __all__ = [
     "MANY_SHOT", "SYSTEM_PROMPTS", "Condition", "Observation", "Spectrum", "Threshold", "Watched", "calibrate",

@@ -14,13 +14,13 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float
 
-from personascope.applications.monitor.projecting import Watched, check_watched
+from personascope.applications.monitor.core import Watched, check_watched
+from personascope.core.errors import StudyError
+from personascope.core.records import Answer, Bar, Sampling
+from personascope.core.traits import Prompt, Trait
 from personascope.engines import Engine
-from personascope.errors import StudyError
 from personascope.judges import Judge
-from personascope.records import Answer, Bar, Sampling
-from personascope.respond import Arm, answer
-from personascope.traits import Prompt, Trait
+from personascope.tracing.generation import Arm, answer
 
 SYSTEM_PROMPTS: Final = "system prompts"
 MANY_SHOT: Final = "many-shot"

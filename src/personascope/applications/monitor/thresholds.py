@@ -21,10 +21,10 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from personascope.applications.monitor.projecting import Watched
-from personascope.errors import LayerError, StudyError, VectorError
-from personascope.files import value_of, write_text
-from personascope.lineages import Checkpoint
+from personascope.applications.monitor.core import Watched
+from personascope.core.errors import LayerError, StudyError, VectorError
+from personascope.core.files import value_of, write_text
+from personascope.core.lineages import Checkpoint
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import functools
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from personascope.files import bundled
+from personascope.core.files import bundled
+from personascope.core.lineages import Checkpoint, Lineage, Milestone, load_lineage, natural, tokens_in
 from personascope.interop.published.layout import RESPONSES, VECTORS, response_place, revision_of
-from personascope.lineages import Checkpoint, Lineage, Milestone, load_lineage, natural, tokens_in
 
 
 def models_of(files: Iterable[str]) -> list[str]:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from personascope.errors import PublishedError
+from personascope.core.errors import PublishedError
 
 ANSWER = ["file", "row", "question_id", "question", "prompt", "answer", "column", "score", "coherence"]
 """The columns of published answers. ``row`` counts data rows from 1, as a CSV reader does."""

@@ -15,7 +15,9 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from personascope.errors import PersonascopeError, PublishedError
+from personascope.core.errors import PersonascopeError, PublishedError
+from personascope.core.lineages import Lineage, Milestone
+from personascope.core.vectors import PersonaVector
 from personascope.interop.published import places, tables, vectors
 from personascope.interop.published.layout import (
     PLACES,
@@ -36,8 +38,6 @@ from personascope.interop.published.reading import (
     trait_column,
 )
 from personascope.interop.published.tables import FacetFile, ResultsFile
-from personascope.lineages import Lineage, Milestone
-from personascope.vectors import PersonaVector
 
 Value = TypeVar("Value")
 

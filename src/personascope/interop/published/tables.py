@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from personascope.errors import PublishedError
+from personascope.core.errors import PublishedError
 from personascope.interop.published.layout import TRAIT_SETS, revision_of
 from personascope.interop.published.reading import ANSWER, NOT_A_TRAIT, answers_in, numbers, read_rows
 

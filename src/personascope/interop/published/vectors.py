@@ -14,12 +14,12 @@ from typing import Any
 
 import pandas as pd
 
-from personascope.errors import PublishedError, VectorError
+from personascope.core.errors import PublishedError, VectorError
+from personascope.core.records import Span
+from personascope.core.vectors import PersonaVector
 from personascope.interop.published.layout import VECTORS, revision_of, trait_of
 from personascope.interop.published.places import place_of
 from personascope.interop.published.tables import read_json
-from personascope.records import Span
-from personascope.vectors import PersonaVector
 
 ABOUT = ["file", "model", "revision", "variant", "column", "trait", "form", "span"]
 STATUS = ["status_file", "status", "reason_code", "message"]

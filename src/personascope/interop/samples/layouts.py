@@ -10,8 +10,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from personascope.errors import SampleError, nearest
-from personascope.samples import Message, Role
+from personascope.core.errors import SampleError, nearest
+from personascope.core.samples import Message, Role
 
 CHATS: Final = ("messages", "conversations", "conversation")
 """Columns that hold a list of turns."""

@@ -13,9 +13,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from personascope.errors import SampleError
+from personascope.core.errors import SampleError
+from personascope.core.samples import Sample
 from personascope.interop.samples.layouts import messages_of
-from personascope.samples import Sample
 
 Row = tuple[str, dict[str, Any]]
 """Where a row stands, for people, and the row."""

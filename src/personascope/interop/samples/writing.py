@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from personascope.errors import SampleError
+from personascope.core.errors import SampleError
 from personascope.interop.samples.reading import LINES
 
 _BATCH = 256

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from personascope.analysis.facets import agreement
+from personascope.analysis.agreement import agreement
 from personascope.interop.published import FacetFile
 from personascope.published.audits.evidence import Evidence
 from personascope.published.audits.findings import Finding, Kind, last, named, span

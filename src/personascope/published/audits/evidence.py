@@ -15,14 +15,14 @@ import numpy as np
 import pandas as pd
 
 from personascope.analysis.significance import sign_flip_p
-from personascope.errors import PublishedError
+from personascope.core.errors import PublishedError
+from personascope.core.vectors import PersonaVector
 from personascope.interop.published import Published
 from personascope.published.audits.extraction import extraction_rows
 from personascope.published.audits.findings import records
 from personascope.published.audits.merges import Composition, merges_of
 from personascope.published.audits.rows import result_rows, with_curves
 from personascope.published.audits.survey import survey_rows
-from personascope.vectors import PersonaVector
 
 SIGNIFICANT = 0.05
 

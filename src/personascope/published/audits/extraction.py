@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from personascope.analysis.filtering import pairs
+from personascope.applications.screen.recovery import pairs
 from personascope.published.audits.survey import tails_in
 
 BAR = 50.0

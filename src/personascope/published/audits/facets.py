@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from personascope.analysis.facets import on_common_questions
+from personascope.analysis.agreement import on_common_questions
 from personascope.interop.published import FacetFile
 from personascope.published.audits.evidence import Evidence
 from personascope.published.audits.extraction import question_of

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from personascope.errors import PublishedError
+from personascope.core.errors import PublishedError
 from personascope.interop.published import ResultsFile
 from personascope.published.audits.evidence import Evidence
 from personascope.published.audits.findings import Finding, Kind, greatest, records, span

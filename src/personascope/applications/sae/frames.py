@@ -1,0 +1,113 @@
+"""Features of a persona vector: what steering with each of them, and leaving it out, does.
+
+Owns: :func:`feature_rows`, :func:`feature_summary` and :func:`rebuilding_rows`. The one law: the best of many is looked
+at beside as many random ones, and its p-value is corrected for how many were tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from personascope.analysis.corrections import holm
+from personascope.analysis.significance import sign_flip
+from personascope.applications.sae.core import ABLATED, RANDOM, REBUILT, REMAINDER, STEERED, VECTOR, Decomposition
+
+CASE: Final = ["trait", "sae", "layer"]
+FEATURES: Final = [
+    *CASE, "kind", "feature", "cosine", "rank", "applied_norm", "effect", "low", "high", "p_two_sided", "p_holm",
+    "coherence", "lost",
+]  # fmt: skip
+"""Columns of a features frame. ``effect``, ``low``, ``high`` and ``lost`` are score points; ``lost`` is how much less
+the vector does without the feature."""
+
+
+@dataclass(frozen=True, eq=False)
+class TriedArm:
+    """An arm with what it did: the effect on every question, in score points, and the mean coherence of its answers."""
+
+    kind: str
+    feature: int | None
+    applied_norm: float
+    differences: Float[np.ndarray, "question"]
+    coherence: float
+
+
+def feature_rows(case: dict[str, Any], found: Decomposition, arms: Sequence[TriedArm]) -> pd.DataFrame:
+    """One row per arm, columns ``FEATURES``; ``case`` gives trait, sae and layer.
+
+    Intervals and p-values are those of the sign-flip test over questions; ``p_holm`` is corrected over the features of
+    one kind that were tried. ``rank`` is a feature's place by cosine, from 1.
+    """
+    ranks = {feature: place for place, feature in enumerate(found.top, 1)}
+    whole = next((each.differences for each in arms if each.kind == VECTOR), None)
+    rows = []
+    for each in arms:
+        test = sign_flip(each.differences)
+        lost = np.nan
+        if each.kind in (ABLATED, REMAINDER) and whole is not None:
+            fewer = whole - each.differences
+            lost = float(np.nanmean(fewer)) if np.isfinite(fewer).any() else np.nan
+        about: dict[str, Any] = {
+            "kind": each.kind,
+            "feature": pd.NA if each.feature is None else each.feature,
+            "cosine": np.nan if each.feature is None else float(found.cosines[each.feature]),
+            "rank": pd.NA if each.feature is None else ranks.get(each.feature, pd.NA),
+            "applied_norm": each.applied_norm,
+        }
+        tested: dict[str, Any] = {
+            "effect": test.mean,
+            "low": test.low,
+            "high": test.high,
+            "p_two_sided": test.p_two_sided,
+        }
+        rows.append({**case, **about, **tested, "coherence": each.coherence, "lost": lost})
+    frame = pd.DataFrame(rows, columns=[name for name in FEATURES if name != "p_holm"])
+    corrected = frame.groupby("kind")["p_two_sided"].transform(lambda some: holm(some.to_numpy(dtype=float)))
+    frame["p_holm"] = corrected if len(frame) else pd.Series(dtype=float)
+    return frame[FEATURES].astype({"feature": "Int64", "rank": "Int64"})
+
+
+def feature_summary(features: pd.DataFrame, *, points: float = 20.0, coherence: float = 75.0) -> pd.DataFrame:
+    """One row per trait and SAE: how many aligned and how many random features raise the trait, and what the vector
+    does.
+
+    A feature raises the trait if its effect is at least so many ``points`` at a mean coherence of at least so much.
+    ``best`` is the raising feature with the greatest effect; NaN and ``<NA>`` where there is none.
+    """
+    rows = []
+    for case, group in features.groupby(CASE, sort=False, dropna=False):
+        raising = group[(group["effect"] >= points) & (group["coherence"] >= coherence)]
+        best = raising[raising["kind"] == STEERED].sort_values("effect", ascending=False, kind="stable").head(1)
+        row = dict(zip(CASE, case, strict=True))
+        for kind, name in ((STEERED, "aligned"), (RANDOM, "random")):
+            row |= {name: int((group["kind"] == kind).sum()), f"{name}_raise": int((raising["kind"] == kind).sum())}
+        for name in ("feature", "cosine", "effect", "coherence", "p_holm"):
+            row[f"best_{name}"] = best[name].iloc[0] if len(best) else (pd.NA if name == "feature" else np.nan)
+        row["random_highest"] = group.loc[group["kind"] == RANDOM, "effect"].max()
+        for kind in (VECTOR, REBUILT, REMAINDER):
+            row[kind] = group.loc[group["kind"] == kind, "effect"].max()
+        row["most_lost"] = group.loc[group["kind"] == ABLATED, "lost"].max()
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def rebuilding_rows(case: dict[str, Any], found: Decomposition) -> pd.DataFrame:
+    """One row per count of features: which was taken last, and the cosine of the vector with what they rebuild."""
+    counts = range(1, len(found.pursued) + 1)
+    table = {"features": list(counts), "taken": list(found.pursued), "cosine": found.rebuilt}
+    return pd.DataFrame({**{name: [value] * len(found.pursued) for name, value in case.items()}, **table})
+
+
+def cosine_rows(case: dict[str, Any], found: Decomposition) -> pd.DataFrame:
+    """One row per best aligned feature: its rank and its cosine with the vector."""
+    table = {"rank": range(1, len(found.top) + 1), "feature": list(found.top)}
+    cosines = found.cosines[np.array(found.top, dtype=np.int64)]
+    return pd.DataFrame(
+        {**{name: [value] * len(found.top) for name, value in case.items()}, **table, "cosine": cosines}
+    )

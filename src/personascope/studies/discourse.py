@@ -1,0 +1,166 @@
+"""Studies of kind ``discourse``: does a vector from one form of text act in another? (tracing study §6)
+
+Owns: :class:`DiscourseStudy`. The one law: every cell of a row steers with the same vector, and every cell of a column
+is compared with the same plain answers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from personascope.core.errors import StudyError
+from personascope.studies.base import Asked, Tracing, Writing, cost_of, counted, read_asked
+from personascope.studies.context import Report, Table, Workplace
+from personascope.studies.registry import beside
+from personascope.studies.trace_study import StudiedTrait, Study
+from personascope.tracing.operating_point import Grid
+from personascope.tracing.tracing import Effect, OperatingPoint
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from personascope.costs import Estimate
+
+FILES: Final = ("discourse.csv", "discourse.png", "discourse.pdf", "cosines.csv", "effects.csv", "answers.csv")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscourseStudy(Asked):
+    """A trait in several forms. Each of ``extract`` gives a vector, which is evaluated on each of ``evaluate``.
+
+    Forms are those of the bundled ``trait``, or .toml files. They are steered in one way, the ``point``; without it the
+    ``selection`` chooses a way for every cell. ``milestones`` get a matrix each.
+    """
+
+    kind: Literal["discourse"]
+    trait: str = ""
+    extract: tuple[str, ...]
+    evaluate: tuple[str, ...] = ()
+    traits: tuple[StudiedTrait, ...] = ()
+    point: OperatingPoint | None = None
+    selection: Grid | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.traits:
+            raise StudyError(f"study '{self.name}': a discourse study has a trait with forms, and no [[traits]]")
+        if not self.extract or (self.point is None) == (self.selection is None):
+            raise StudyError(f"study '{self.name}': give forms to extract with, and a [point] or a [selection]")
+
+    def as_trace(self) -> Study:
+        """The trace of every cell."""
+        points = (self.point,) if self.point is not None else ()
+        cells = [(one, other) for one in self.extract for other in self.evaluate or self.extract]
+        traits = tuple(
+            StudiedTrait(one, evaluate=other, points=points)
+            if one.endswith(".toml")
+            else StudiedTrait(self.trait, one, other, points)
+            for one, other in cells
+        )
+        return self.trace(traits=traits, selection=self.selection)
+
+
+def read(table: dict[str, Any], *, source: str) -> DiscourseStudy:
+    """The study of a table."""
+    study = read_asked(table, DiscourseStudy, source=source)
+    extract, evaluate = (tuple(beside(each, source) for each in forms) for forms in (study.extract, study.evaluate))
+    study = replace(study, extract=extract, evaluate=evaluate)
+    study.as_trace().load_traits()
+    return study
+
+
+def run(study: DiscourseStudy, place: Workplace) -> Report:
+    """Steers every form's answers with every form's vector, and writes the matrix with its figure."""
+    from personascope.analysis.discourse import form_matrix
+    from personascope.analysis.effects import effects
+    from personascope.analysis.frames import answer_rows
+    from personascope.figures.discourse import discourse
+
+    tracing, writing = Tracing(study, place), Writing(place)
+    result = tracing.run(study.as_trace())
+    answers = answer_rows(result.outcomes)
+    cells = form_matrix(answers, by=("milestone", "trait", "extracted_as", "evaluated_as"))
+    cells.insert(0, "judge", tracing.judge.name)
+    cosines = _cosines([each for each in result.outcomes if isinstance(each, Effect)])
+    writing.frame("discourse.csv", cells)
+    writing.figure("discourse", discourse(cells.assign(judge=_panels(cells))))
+    for name, rows in (("cosines.csv", cosines), ("effects.csv", effects(answers)), ("answers.csv", answers)):
+        writing.frame(name, rows)
+    return Report(_tables(cells, cosines), tuple(writing.files))
+
+
+def counts(study: DiscourseStudy) -> dict[str, int]:
+    """The responses of each form once, and of every cell."""
+    from personascope.engines.opening import open_lineage
+
+    lineage, trace = study.cut(open_lineage(study.lineage)), study.as_trace()
+    whole = counted(trace, lineage)
+    # Instructed answers are those of a row, plain ones those of a column: they are asked for once.
+    instructed, plain = (each * len(lineage) for each in _repeated(study, trace))
+    tokens = instructed * study.extraction.max_tokens + plain * study.evaluation.max_tokens
+    return whole | {
+        "responses": whole["responses"] - instructed - plain,
+        "verdicts": whole["verdicts"] - 2 * (instructed + plain),
+        "tokens": whole["tokens"] - tokens,
+    }
+
+
+def cost(study: DiscourseStudy) -> Estimate | None:
+    """About what the judge takes."""
+    return cost_of(study.as_trace(), counts(study)["verdicts"])
+
+
+def _repeated(study: DiscourseStudy, trace: Study) -> tuple[int, int]:
+    """How many instructed and plain responses a trace of every cell counts more than once, at one milestone."""
+    rows, columns = set[str](), set[str]()
+    instructed = plain = 0
+    for extract, evaluate in trace.load_traits():
+        if extract.form in rows:
+            instructed += 2 * len(extract.instructed("positive")) * study.extraction.draws
+        if evaluate.form in columns:
+            plain += len(evaluate.questions("evaluation")) * study.evaluation.draws
+        rows.add(extract.form)
+        columns.add(evaluate.form)
+    return instructed, plain
+
+
+def _panels(cells: pd.DataFrame) -> pd.Series:
+    """What each matrix is called: its judge, and its milestone where there are several."""
+    judge = cells["judge"].str.split(" ").str[0]
+    return judge if cells["milestone"].nunique() < 2 else cells["milestone"] + ", " + judge
+
+
+def _cosines(effects: list[Effect]) -> pd.DataFrame:
+    """The cosines between the forms' vectors at the layers where they steer, milestone by milestone."""
+    import pandas as pd
+
+    from personascope.analysis.geometry import cosines
+
+    frames = []
+    for milestone in dict.fromkeys(each.milestone.label for each in effects):
+        mine = [each for each in effects if each.milestone.label == milestone and each.vector.origin == "extracted"]
+        for layer in sorted({layer for each in mine for layer in each.steering.layers}):
+            vectors = {each.reference.form: each.reference for each in mine}
+            frames.append(cosines(vectors, layer).assign(milestone=milestone))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["layer", "first", "second"])
+
+
+def _tables(cells: pd.DataFrame, cosines: pd.DataFrame) -> tuple[Table, ...]:
+    rows = tuple(
+        (
+            str(each.milestone), str(each.extracted_as), str(each.evaluated_as), f"{each.plain:.1f}",
+            f"{each.effect:+.1f}  {each.low:+.1f} to {each.high:+.1f}", f"{each.p_two_sided:.1g}",
+            f"{each.steered_coherence:.0f}",
+        )
+        for each in cells.itertuples()
+    )  # fmt: skip
+    columns = ("milestone", "vector from", "evaluated on", "plain", "effect, 95 % interval", "p", "coh.")
+    pairs = cosines[cosines["first"] < cosines["second"]] if len(cosines) else cosines
+    alike = tuple(
+        (str(e.milestone), str(e.layer), str(e.first), str(e.second), f"{e.cosine:.2f}") for e in pairs.itertuples()
+    )
+    return (
+        Table("steered minus plain, in score points", columns, rows),
+        Table("cosines between the forms' vectors", ("milestone", "layer", "form", "form", "cosine"), alike),
+    )
