@@ -1,146 +1,160 @@
-"""What kinds of study that follow the main path have in common.
+"""The contract of a study: a validated dataclass with one method, ``run``, which yields what it found.
 
-Owns: :class:`Asked`, and tracing in a workplace. The one law: such a kind asks by way of :mod:`personascope.studies.trace_study`
-alone, so its answers are those of a trace of the same numbers, and are asked once.
+A kind of study is a subclass of :class:`BaseStudy` named by an entry point of the group ``personascope.studies``. It
+asks engines and judges through a :class:`~personascope.studies.context.RunContext` and yields items. Files, progress,
+resuming, drawing again from records and counting before a run are done here and in :mod:`personascope.studies.run`,
+the same for every kind.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from personascope.core.errors import StudyError
-from personascope.core.files import check_name, value_of, write_text
-from personascope.core.lineages import Lineage
-from personascope.core.records import Bar, Sampling, Span
-from personascope.core.vectors import Steering
-from personascope.engines.opening import Opener, open_lineage
-from personascope.judges import Judge
-from personascope.studies.context import Workplace
-from personascope.studies.registry import beside
-from personascope.studies.trace_study import StudiedTrait, Study, StudyResult, run_study
-from personascope.tracing.operating_point import Grid
-from personascope.tracing.pairs import Rule
+from personascope.core.files import found_beside, value_of
 
 if TYPE_CHECKING:
+    import matplotlib.figure
     import pandas as pd
-    from matplotlib.figure import Figure
 
-    from personascope.costs import Estimate
-
-
-UNSTEERED = Grid(layers=(1,), strengths=(0.0,), unit="vector")
-"""For a trace that is not run: one whose traits are read, or whose judge's cost is estimated."""
+    from personascope.core.traits import Trait
+    from personascope.core.vectors import PersonaVector
+    from personascope.studies.context import RunContext
 
 
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """Fields that mean what they mean in a study of kind ``trace``; ``milestones`` is by default the last one alone."""
-
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Rows that are written as ``name.csv``. A function in the place of a frame is called when the file is written."""
 
     name: str
-    lineage: str
-    judge: str
-    traits: tuple[StudiedTrait, ...]
-    extraction: Sampling
-    evaluation: Sampling
-    about: str = ""
-    milestones: tuple[str, ...] = ()
-    bar: Bar = Bar()
-    span: Span = "response"
-    rule: Rule = "paired"
-    limit: int | None = None
-    seed: int = 0
+    rows: pd.DataFrame | Callable[[], pd.DataFrame]
 
-    def __post_init__(self) -> None:
-        check_name(self.name, "study", StudyError)
-
-    def trace(self, **changes: Any) -> Study:
-        """The trace that asks the same, with some fields set."""
-        shared = {each.name: getattr(self, each.name) for each in fields(Asked)}
-        return Study(**{"kind": "trace", **shared, **changes})
-
-    def cut(self, lineage: Lineage) -> Lineage:
-        """The milestones of the lineage that it is about."""
-        return lineage.only(self.milestones) if self.milestones else lineage.only((lineage.milestones[-1].label,))
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The rows."""
+        return self.rows() if callable(self.rows) else self.rows
 
 
-Kind = TypeVar("Kind", bound=Asked)
+@dataclass(frozen=True, eq=False)
+class Figure:
+    """A figure, written as ``name.png`` and ``name.pdf``. ``draw`` is called when the files are written."""
+
+    name: str
+    draw: Callable[[], matplotlib.figure.Figure]
 
 
-def read_asked(table: dict[str, Any], kind: type[Kind], *, source: str) -> Kind:
-    """A table as a study of a kind, with the files it names found beside its own."""
-    study = value_of(table, kind, source=source, error=StudyError)
-    traits = tuple(
-        replace(each, trait=beside(each.trait, source), evaluate=beside(each.evaluate, source)) for each in study.traits
-    )
-    return replace(study, lineage=beside(study.lineage, source), traits=traits)
+@dataclass(frozen=True)
+class Page:
+    """A text file with its whole name: a page (``report.html``), a LaTeX table, a TOML file.
 
-
-def counted(study: Study, lineage: Lineage) -> dict[str, int]:
-    """What a trace asks for, for a plan."""
-    from personascope.studies.planning import plan_study
-
-    plan = plan_study(study, lineage)
-    return {name: getattr(plan, name) for name in ("responses", "verdicts", "loads", "tokens")}
-
-
-def cost_of(trace: Study, verdicts: int) -> Estimate | None:
-    """About what a trace's judge takes for so many verdicts, none of which is remembered."""
-    from personascope.costs import estimate_verdicts
-
-    return estimate_verdicts(trace, verdicts)
-
-
-class Tracing:
-    """Traces in a workplace: every checkpoint opened once, its weights kept while they are in use.
-
-    A kind that walks the milestones itself walks them from the last one, as a trace does.
+    A function in the place of the text is called with the output folder, after the files yielded before were written.
     """
 
-    def __init__(self, study: Asked, place: Workplace, *, keep: int = 1) -> None:
-        self.lineage = study.cut(open_lineage(study.lineage))
-        self.judge: Judge = place.open_judge(study.judge)
-        place.shelf.follow([each.checkpoint for each in reversed(self.lineage.milestones)])
-        self.open_engine = Opener(place.open_engine, keep=keep)
-
-    def run(self, study: Study) -> StudyResult:
-        """What a trace gives along the milestones that it names, by default all of this study's."""
-        lineage = self.lineage.only(study.milestones) if study.milestones else self.lineage
-        traits = study.load_traits()
-        return run_study(study, lineage, traits, open_engine=self.open_engine, judge=self.judge)
+    name: str
+    text: str | Callable[[], str]
 
 
-class Writing:
-    """Files of a study, each told of as it is written."""
+@dataclass(frozen=True, eq=False)
+class VectorFile:
+    """A vector, written as ``vectors/name.safetensors``."""
 
-    def __init__(self, place: Workplace) -> None:
-        self._place = place
-        self.files: list[Path] = []
-
-    def frame(self, name: str, rows: pd.DataFrame) -> None:
-        """A frame as a CSV file."""
-        write_text(self._place.out / name, rows.to_csv(index=False))
-        self._told(self._place.out / name)
-
-    def figure(self, name: str, figure: Figure) -> None:
-        """A figure, as PNG and PDF."""
-        from personascope.figures.style import save
-
-        self._place.out.mkdir(parents=True, exist_ok=True)
-        paths = [self._place.out / f"{name}.{kind}" for kind in ("png", "pdf")]
-        save(figure, *paths)
-        for path in paths:
-            self._told(path)
-
-    def _told(self, path: Path) -> None:
-        self.files.append(path)
-        self._place.made(path)
+    name: str
+    vector: PersonaVector
 
 
-def way(steering: Steering) -> str:
-    """A way to steer in words."""
-    layers = "+".join(map(str, steering.layers))
-    return f"layer {layers}, strength {steering.strength:g} x {steering.unit}, where {steering.where}"
+@dataclass(frozen=True)
+class Summary:
+    """A small table for the terminal: its title, the names of its columns, and its rows as text."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A part that could not be done, and why. What was done stands; the exit code says that something is missing."""
+
+    reason: str
+
+
+Item = Table | Figure | Page | VectorFile | Summary | Failure
+
+
+class BaseStudy(ABC):
+    """What a study file of one kind says. Subclasses are frozen dataclasses whose fields are the keys of the file.
+
+    Each has the fields ``kind`` and ``name``. ``FILES`` names the files it writes in its folder, so that whether they
+    can be written is checked before anything runs.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+    FILES: ClassVar[tuple[str, ...]] = ()
+    JSON_TABLE: ClassVar[str] = ""
+    """The table whose rows ``--json`` prints; empty for all summaries."""
+
+    if TYPE_CHECKING:
+        kind: Any
+        name: Any
+
+    @classmethod
+    def read(cls, table: dict[str, Any], *, source: str) -> Self:
+        """The study that a file's whole table describes; ``source`` is the file, beside which others are found.
+
+        Raises:
+            StudyError: naming the file, the key and the nearest known one.
+        """
+        return value_of(table, cls, source=source, error=StudyError)
+
+    @abstractmethod
+    def run(self, context: RunContext) -> Iterator[Item]:
+        """Ask through the context's ports, and yield tables, figures and pages."""
+
+    def files(self) -> tuple[str, ...]:
+        """The names of the files it writes in its folder."""
+        return self.FILES
+
+    def loaded_traits(self) -> Sequence[Trait]:
+        """Every trait whose vector or answers it asks for: counting scripts its answers by their instructions."""
+        return ()
+
+    def counts(self) -> dict[str, int]:
+        """What it asks for, at most: ``responses``, ``verdicts``, ``tokens``, ``loads`` and what the kind adds."""
+        return self.counted().totals()
+
+    def counted(self) -> Any:
+        """A :class:`~personascope.studies.counting.Tally` of a run on scripted ports, in which every pair is kept."""
+        from personascope.studies.counting import count
+
+        return count(self)
+
+    def table(self) -> dict[str, Any]:
+        """The study as the table of a file that reads as the same study, with every default written out."""
+        found: dict[str, Any] = _without_none(asdict(self))  # type: ignore[call-overload]
+        return found
+
+    def kept(self, context: RunContext, *, table: dict[str, Any], source: str) -> dict[str, Any]:
+        """What a store keeps of it, beside the engines it opened, so that :meth:`from_kept` gives it again."""
+        return {"study": {"kind": self.kind, "name": self.name, "table": table, "source": source}}
+
+    @classmethod
+    def from_kept(cls, value: dict[str, Any], *, source: str) -> tuple[Self, dict[str, Any]]:
+        """The study that a store kept, and the inputs of its context; ``source`` is the store."""
+        return cls.read(value["study"]["table"], source=value["study"]["source"]), {}
+
+
+def beside(name: str, source: str) -> str:
+    """A file or folder that a study names, beside its own: :func:`personascope.core.files.found_beside`."""
+    return found_beside(name, Path(source).parent)
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(each) for key, each in value.items() if each is not None}
+    if isinstance(value, (list, tuple)):
+        return [_without_none(each) for each in value]
+    return value

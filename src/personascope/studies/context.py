@@ -1,43 +1,44 @@
-"""Where a study runs: its folder, the store in it, and ports that remember.
+"""Where a study runs: its output folder, the store that keeps every answer, and the ports it asks through.
 
-Owns: :class:`Workplace`, :class:`Table` and :class:`Report`. The one law: a kind of study asks through these ports
-alone, so whatever was answered once is not asked again, whoever asked it.
+:class:`RunContext` asks engines and judges and records their answers. :mod:`personascope.studies.replay` has one that
+answers from the records alone, :mod:`personascope.studies.counting` one that counts.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from personascope.core.errors import CheckpointError
-from personascope.core.lineages import Checkpoint, load_lineage
+from personascope.core.lineages import Checkpoint, Lineage, load_lineage
 from personascope.engines import Engine
-from personascope.engines.opening import open_engine
+from personascope.engines.opening import open_engine, open_lineage
 from personascope.engines.shelf import Shelf
 from personascope.judges import Judge
 from personascope.judges.opening import open_judge
 from personascope.store.caching import Notice, RememberingEngine, RememberingJudge, silent
+from personascope.store.caching_writer import RememberingWriter
 from personascope.store.store import Store
+from personascope.writers import Writer
 
 if TYPE_CHECKING:
-    from personascope.applications.finetune.config import Finetuning
-    from personascope.applications.finetune.reading import Vectors
-    from personascope.applications.finetune.run import Run
-    from personascope.core.samples import Sample
     from personascope.ledger import Ledger
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, eq=False)
-class Workplace:
-    """A folder to write in, a store to remember in, and how models are to be computed.
+class RunContext:
+    """A folder to write in, a store, and how models are computed.
 
-    ``made`` is told of every file that was written; ``notice`` of progress. ``ledger`` counts what calls of a judge
-    take, and stops them where a budget ends; ``engine`` is what computes models. ``opened`` notes every engine that was
-    asked for, or why there is none: with it a study can be drawn again from the records alone. ``judges`` are the
-    opened ones. Weights come from the ``shelf``: a kind that walks a lineage tells it the order.
+    ``written`` is called with every file that was written, ``notice`` with progress. ``ledger`` counts what calls cost
+    and stops them where a budget ends; ``engine`` names what computes models. ``opened`` notes every engine that was
+    opened, or why there is none, so that the study can be drawn again from the records alone. ``judges`` are the opened
+    ones. Weights come from the ``shelf``: a study that follows a lineage gives it the order. ``inputs`` are values that
+    a kept study carries in itself, in the place of files that may have changed since.
     """
 
     out: Path
@@ -45,47 +46,57 @@ class Workplace:
     device: str | None = None
     dtype: str | None = None
     notice: Notice = silent
-    made: Callable[[Path], None] = lambda path: None
+    written: Callable[[Path], None] = lambda path: None
     ledger: Ledger | None = None
     opened: dict[str, Engine | str] = field(default_factory=dict)
     engine: str = "transformers"
     judges: list[RememberingJudge] = field(default_factory=list)
     shelf: Shelf = field(default_factory=Shelf)
+    inputs: Mapping[str, Any] = field(default_factory=dict)
 
     def open_engine(self, checkpoint: Checkpoint | str) -> Engine:
-        """The engine of a checkpoint; what the store knows is not asked again."""
+        """The engine of a checkpoint; what the store has is not asked again."""
         return RememberingEngine(self._noted(checkpoint), self.store, notice=self.notice)
 
     def open_judge(self, name: str) -> Judge:
-        """The judge of a name; what the store knows is not asked again."""
+        """The judge of a name; what the store has is not asked again."""
         judge = open_judge(name, meter=self.ledger, open_engine=self._noted)
         if self.ledger is not None:
             self.ledger.check(judge)
         self.judges.append(RememberingJudge(judge, self.store, notice=self.notice))
         return self.judges[-1]
 
+    def open_writer(self, name: str) -> Writer:
+        """The writer of a name; what the store has is not asked again."""
+        from personascope.writers.opening import open_writer
+
+        return RememberingWriter(open_writer(name, open_engine=self.open_engine), self.store)
+
+    def open_lineage(self, name: str) -> Lineage:
+        """The lineage of a name: the one that a kept study carries, else the one that is there now."""
+        lineage: Lineage = self.inputs.get("lineage") or open_lineage(name)
+        return lineage
+
+    def obtain(
+        self, what: str, *, load: Callable[[], Made | None], make: Callable[[], Made], stand_in: Callable[[], Made]
+    ) -> Made:
+        """Something that is costly to make and kept in a folder, such as a trained model.
+
+        ``load`` gives it if it was made before, else ``None``; ``make`` makes it. ``stand_in`` gives what takes its
+        place where a study is only counted. ``what`` names it in the plural, for a plan and for errors.
+        """
+        found = load()
+        return found if found is not None else make()
+
     @property
     def unasked(self) -> int:
-        """How many verdicts could not be had: they count as unscored, and another run asks for them."""
+        """How many judgements could not be had: they count as unscored, and another run asks for them."""
         return sum(each.unasked for each in self.judges)
 
     @property
     def models(self) -> Path:
-        """The folder of the models that are tuned here, beside the store: what was tuned once is not tuned again."""
+        """The folder of the models that are trained here, beside the store: what was trained once is not again."""
         return self.store.path.absolute().parent / "models"
-
-    def tuned(
-        self, config: Finetuning, samples: Sequence[Sample], *, base: Checkpoint, vectors: Vectors | None = None
-    ) -> Run:
-        """The run of a fine-tuning: the one that is there, if all it depends on is the same, else a new one.
-
-        ``base`` is the configuration's model as its engine resolved it.
-        """
-        from personascope.applications.finetune.keeping import trained
-        from personascope.applications.finetune.reading import Vectors
-
-        known = vectors or Vectors()
-        return trained(config, self.models, base=base, vectors=known, samples=samples, device=self.device)
 
     def _noted(self, checkpoint: Checkpoint | str) -> Engine:
         name = name_of(checkpoint)
@@ -116,32 +127,3 @@ def checkpoint_named(model: str, revision: str = "") -> Checkpoint:
 def name_of(checkpoint: Checkpoint | str) -> str:
     """What tells checkpoints apart before they are opened."""
     return checkpoint if isinstance(checkpoint, str) else json.dumps(asdict(checkpoint), default=str, sort_keys=True)
-
-
-def facts_of(engine: Engine | str) -> dict[str, Any]:
-    """What is kept of an engine, or of why there is none, so that a record of it can stand for it."""
-    if isinstance(engine, str):
-        return {"absent": engine}
-    shape = {"last_layer": engine.last_layer, "hidden_size": engine.hidden_size}
-    return {"checkpoint": asdict(engine.checkpoint), "identity": dict(engine.identity), **shape}
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table to show: its title, the names of its columns, and its rows as text."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a study of any kind gives back: tables to show, and the files it wrote.
-
-    ``failed`` says of parts that could not be done why not; what was done stands, and the exit code tells.
-    """
-
-    tables: tuple[Table, ...] = ()
-    files: tuple[Path, ...] = ()
-    failed: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from personascope.core.errors import StudyError
-from personascope.studies.base import Asked, Tracing, Writing, cost_of, counted, read_asked
+from personascope.studies.along_series import Asked, Tracing, Writing, cost_of, counted, read_asked
 from personascope.studies.context import Report, Table, Workplace
 from personascope.studies.registry import beside
 from personascope.studies.trace_study import StudiedTrait, Study

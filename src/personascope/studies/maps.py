@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from personascope.core.errors import CheckpointError
-from personascope.studies.base import Asked, Tracing, Writing, cost_of, read_asked, way
+from personascope.studies.along_series import Asked, Tracing, Writing, cost_of, read_asked, way
 from personascope.studies.context import Report, Table, Workplace
 from personascope.studies.trace_study import choose_steering
 from personascope.tracing.operating_point import Grid

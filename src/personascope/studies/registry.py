@@ -1,104 +1,54 @@
-"""Kinds of study: what a study file can ask for, a small module each.
+"""Kinds of study by name, and opening a study file.
 
-Owns: :func:`open_study` and :class:`Chosen`. The one law: a kind is the module of its name, with ``FILES``, ``read``,
-``run`` and ``counts``; nothing else knows which kinds there are.
+A kind is an entry point of the group ``personascope.studies`` that names a
+:class:`~personascope.studies.base.BaseStudy`; a package of one's own adds one the same way.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from personascope.core.errors import StudyError, nearest
-from personascope.core.files import bundled, check_name, found_beside, read_toml
+from personascope.core.files import bundled, check_name, read_toml
+from personascope.core.plugins import entry_points, load
+from personascope.studies.base import BaseStudy
 
-if TYPE_CHECKING:
-    from personascope.studies.context import Report, Workplace
-
-_MODULES = {
-    **{name: f"personascope.studies.{name}" for name in ("trace", "maps", "spans", "discourse", "several")},
-    **{
-        name: f"personascope.applications.{name}.study"
-        for name in ("capability", "facets", "finetune", "monitor", "sae", "screen", "shift")
-    },
-}
-
-
-class Kind(Protocol):
-    """What a kind's module has.
-
-    It may also have ``files(study)``, where what is written depends on the study, and ``cost(study)``: what the judge
-    will take, as anything that prints as a sentence, or None where it costs nothing.
-    """
-
-    FILES: tuple[str, ...]
-    """The files it writes in its folder: whether they can be is checked before anything runs."""
-
-    def read(self, table: dict[str, Any], *, source: str) -> Any:
-        """The study that a file's whole table describes, ``kind`` included; ``source`` is the file."""
-
-    def run(self, study: Any, place: Workplace) -> Report:
-        """Runs a study: asks through the workplace's ports and writes in its folder."""
-
-    def counts(self, study: Any) -> dict[str, int]:
-        """What a study asks for at most: ``responses``, ``verdicts``, ``tokens``, ``loads`` and others of its own."""
+GROUP = "personascope.studies"
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """A study of any kind: its kind's module, what was read, and the file it was read from.
+class StudyFile:
+    """A study of any kind, the table it was read from, and the file that held it.
 
-    ``budget`` is the most that its judge and writers may take, as ``--budget`` gives it; empty for no bound.
+    ``budget`` is the most that its judge and writers may cost, as ``--budget`` gives it; empty for no bound.
     """
 
-    kind: str
-    name: str
-    module: Any
-    study: Any
+    study: BaseStudy
     table: dict[str, Any]
     source: str
     budget: str = ""
 
     @property
-    def files(self) -> tuple[str, ...]:
-        """The names of the files that it writes in its folder."""
-        own = getattr(self.module, "files", None)
-        return tuple(own(self.study) if own is not None else self.module.FILES)
+    def kind(self) -> str:
+        """The kind of study."""
+        return str(self.study.kind)
 
-    def run(self, place: Workplace) -> Report:
-        """Runs the study in a workplace."""
-        report: Report = self.module.run(self.study, place)
-        return report
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return str(self.study.name)
 
-    def counts(self) -> dict[str, int]:
-        """What it asks for, at most; opens no model."""
-        counted: dict[str, int] = self.module.counts(self.study)
-        return counted
-
-    def cost(self) -> str:
-        """About what the judge's calls will take, in words; says plainly where nobody knows."""
-        if not hasattr(self.module, "cost"):
-            asked = self.counts().get("verdicts", 0)
-            judge = getattr(self.study, "judge", "")
-            if judge == "lab" or judge.startswith("engine:") or not asked:
-                return "costs nothing"
-            return (
-                f"{asked:,} calls of {judge or 'a judge'} at most, whose cost is not estimated for kind '{self.kind}'"
-            )
-        found = self.module.cost(self.study)
-        return str(found) if found is not None else "costs nothing"
-
-    def changed(self, **options: Any) -> Chosen:
+    def changed(self, **options: Any) -> StudyFile:
         """The same study with some of its fields replaced, those that are not None.
 
         Raises:
             StudyError: if its kind has no such field.
         """
         given = {name: value for name, value in options.items() if value is not None}
-        known = [field.name for field in dataclasses.fields(self.study)]
+        known = [each.name for each in dataclasses.fields(self.study)]  # type: ignore[arg-type]
         for name in given:
             if name not in known:
                 raise StudyError(
@@ -107,7 +57,8 @@ class Chosen:
                 )
         if not given:
             return self
-        return dataclasses.replace(self, study=dataclasses.replace(self.study, **given), table=self.table | given)
+        study = dataclasses.replace(self.study, **given)  # type: ignore[type-var]
+        return dataclasses.replace(self, study=study, table=self.table | given)
 
 
 def kinds() -> list[str]:
@@ -117,10 +68,23 @@ def kinds() -> list[str]:
         >>> "trace" in kinds()
         True
     """
-    return sorted(_MODULES)
+    return sorted(entry_points(GROUP))
 
 
-def open_study(name: str | Path) -> Chosen:
+def kind_named(kind: Any, *, source: str) -> type[BaseStudy]:
+    """The class of a kind of study.
+
+    Raises:
+        StudyError: if there is none, naming the nearest one.
+    """
+    known = kinds()
+    if kind not in known:
+        raise StudyError(f"{source}: a study of kind '{kind}' was asked for; {nearest(str(kind), known)}")
+    found: type[BaseStudy] = load(GROUP, str(kind))
+    return found
+
+
+def open_study(name: str | Path) -> StudyFile:
     """A bundled study of any kind by name, or the one in a TOML file.
 
     Raises:
@@ -130,32 +94,28 @@ def open_study(name: str | Path) -> Chosen:
         >>> open_study("lab").kind
         'trace'
     """
-    known = bundled("studies")
-    if not str(name).endswith(".toml") and str(name) not in known:
-        raise StudyError(f"study '{name}' is neither bundled nor a .toml file; {nearest(str(name), known)}")
-    path = known.get(str(name), Path(name))
+    path = study_path(name)
     return study_in(read_toml(path, error=StudyError), source=str(path))
 
 
-def study_in(table: dict[str, Any], *, source: str) -> Chosen:
+def study_path(name: str | Path) -> Path:
+    """Where a study's file lies."""
+    known = bundled("studies")
+    if not str(name).endswith(".toml") and str(name) not in known:
+        raise StudyError(f"study '{name}' is neither bundled nor a .toml file; {nearest(str(name), known)}")
+    return known.get(str(name), Path(name))
+
+
+def study_in(table: dict[str, Any], *, source: str) -> StudyFile:
     """The study that a table (of a TOML file, or kept in a store) describes.
 
     Raises:
         StudyError: if its kind does not exist, naming the nearest one, or the kind refuses it.
     """
-    kind, known = table.get("kind"), kinds()
-    if kind not in known:
-        raise StudyError(f"{source}: a study of kind '{kind}' was asked for; {nearest(str(kind), known)}")
-    module = importlib.import_module(f"personascope.studies.registry.{kind}")
-    study = module.read({key: value for key, value in table.items() if key != "budget"}, source=source)
+    kind = kind_named(table.get("kind"), source=source)
+    study = kind.read({key: value for key, value in table.items() if key != "budget"}, source=source)
     budget = table.get("budget", "")
     if not isinstance(budget, (str, int, float)):
         raise StudyError(f'{source}: budget: give US dollars, as in "5.00", or "200000 tokens"')
-    called = str(getattr(study, "name", "") or Path(source).stem)
-    check_name(called, "study", StudyError)
-    return Chosen(str(kind), called, module, study, table, source, str(budget))
-
-
-def beside(name: str, source: str) -> str:
-    """A file or folder that a study names, beside its own: :func:`personascope.core.files.found_beside`."""
-    return found_beside(name, Path(source).parent)
+    check_name(str(study.name), "study", StudyError)
+    return StudyFile(study, table, source, str(budget))

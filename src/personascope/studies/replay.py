@@ -1,47 +1,36 @@
-"""Studies of any kind, kept in a store and drawn again from its records alone.
-
-Owns: :func:`keep`, :func:`kept_studies` and :class:`RecordedWorkplace`. The one law: nothing is asked; a study that
-needs what no record holds says so.
-"""
+"""Studies kept in a store, drawn again from its records alone: nothing is asked and no model is loaded."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from personascope.core.errors import CheckpointError, PersonascopeError, StoreError
 from personascope.core.files import value_of
 from personascope.core.lineages import Checkpoint
+from personascope.engines import Engine
 from personascope.judges import Judge
 from personascope.judges.opening import open_judge
 from personascope.store.caching import RecordedEngine, RecordedJudge, RememberingEngine, RememberingJudge
 from personascope.store.store import Store
-from personascope.studies.context import Workplace, facts_of, name_of
-from personascope.studies.registry import Chosen, study_in
-
-if TYPE_CHECKING:
-    from personascope.applications.finetune.config import Finetuning
-    from personascope.applications.finetune.reading import Vectors
-    from personascope.applications.finetune.run import Run
-    from personascope.core.samples import Sample
-
-_TRACES = ("trace", "published", "several")
-"""Kinds that are kept in a way of their own, or are made of others that are."""
+from personascope.studies.base import BaseStudy
+from personascope.studies.context import Made, RunContext, name_of
+from personascope.studies.registry import kind_named
+from personascope.studies.run import Report, write_items
 
 
 @dataclass(frozen=True, eq=False)
-class RecordedWorkplace(Workplace):
-    """A workplace whose engines and judges are not there: what the store recorded of them, and nothing else.
+class ReplayContext(RunContext):
+    """A context whose engines and judges are what the store recorded of them, and nothing else.
 
     ``engines`` says of each checkpoint that was opened what it was, or why it was absent.
     """
 
     engines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def open_engine(self, checkpoint: Checkpoint | str) -> RememberingEngine:
+    def open_engine(self, checkpoint: Checkpoint | str) -> Engine:
         """The record of an engine.
 
         Raises:
@@ -57,59 +46,65 @@ class RecordedWorkplace(Workplace):
         was = value_of(facts.pop("checkpoint"), Checkpoint, source=str(self.store.path), error=StoreError)
         return RememberingEngine(RecordedEngine(was, store=self.store, **facts), self.store)
 
-    def tuned(
-        self, config: Finetuning, samples: Sequence[Sample], *, base: Checkpoint, vectors: Vectors | None = None
-    ) -> Run:
-        """The run of a fine-tuning that is kept beside the store.
-
-        Raises:
-            StoreError: if it is not there: nothing is trained to draw a figure.
-        """
-        from personascope.applications.finetune.keeping import kept, place_of
-        from personascope.applications.finetune.reading import Vectors
-
-        found = kept(place_of(config, self.models, base=base, vectors=vectors or Vectors(), samples=samples))
-        if found is None:
-            raise StoreError(
-                f"{self.models} does not hold the model tuned on {', '.join(config.data)}, and none is tuned to draw a "
-                "figure: run the study again"
-            )
-        return found
-
     def open_judge(self, name: str) -> Judge:
         """The record of a judge; no key is needed."""
         judge = open_judge(name, asking=False, open_engine=self.open_engine)
         return RememberingJudge(RecordedJudge(judge, self.store), self.store)
 
+    def obtain(
+        self, what: str, *, load: Callable[[], Made | None], make: Callable[[], Made], stand_in: Callable[[], Made]
+    ) -> Made:
+        """What was made before.
 
-@dataclass(frozen=True)
-class Kept:
-    """A study of a store, and the engines it opened."""
-
-    chosen: Chosen
-    engines: Mapping[str, Mapping[str, Any]]
-
-
-def keep(chosen: Chosen, place: Workplace) -> None:
-    """Keeps a study that was run in a workplace in its store, so that it can be drawn again."""
-    if chosen.kind in _TRACES:
-        return
-    # What a study names lies beside its file, wherever it is drawn from.
-    source = str(Path(chosen.source).absolute())
-    about = {"kind": chosen.kind, "name": chosen.name, "table": chosen.table, "source": source}
-    engines = {name: facts_of(engine) for name, engine in place.opened.items()}
-    place.store.keep_study(chosen.name, json.loads(json.dumps({"study": about, "engines": engines}, default=str)))
+        Raises:
+            StoreError: if it is not there: nothing is made to draw a figure.
+        """
+        found = load()
+        if found is None:
+            raise StoreError(
+                f"{self.models} does not hold one of the {what} of this study, and none is made to draw a figure: "
+                "run the study again"
+            )
+        return found
 
 
-def kept_studies(store: Store) -> list[tuple[str, Kept | PersonascopeError]]:
-    """The studies of a store that are no traces, by name; or why one cannot be read any more: a file is gone."""
-    found: list[tuple[str, Kept | PersonascopeError]] = []
-    for each in store.studies():
-        about = each["study"]
-        if about["kind"] in _TRACES:
-            continue
-        try:
-            found.append((about["name"], Kept(study_in(about["table"], source=about["source"]), each["engines"])))
-        except PersonascopeError as problem:
-            found.append((about["name"], problem))
-    return found
+@dataclass(frozen=True, eq=False)
+class KeptStudy:
+    """A study of a store, with what a replay needs; ``study`` is the reason where it cannot be read any more."""
+
+    name: str
+    study: BaseStudy | PersonascopeError
+    engines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of the files it writes."""
+        return () if isinstance(self.study, PersonascopeError) else self.study.files()
+
+    def draw(self, store: Store, out: Path, *, written: Callable[[Path], None] = lambda path: None) -> Report:
+        """Writes its tables and figures in a folder again.
+
+        Raises:
+            StoreError: if the store lacks a record, or the disposable readings were deleted.
+            PersonascopeError: if the study could not be read.
+        """
+        if isinstance(self.study, PersonascopeError):
+            raise self.study
+        context = ReplayContext(out, store, written=written, inputs=self.inputs, engines=self.engines)
+        return write_items(self.study, context)
+
+
+def kept_studies(store: Store) -> list[KeptStudy]:
+    """The studies of a store in the order they were kept, traces first."""
+    values = sorted(store.studies(), key=lambda value: value["study"]["kind"] != "trace")
+    return [_kept(value, str(store.path)) for value in values]
+
+
+def _kept(value: dict[str, Any], store: str) -> KeptStudy:
+    name, source = str(value["study"]["name"]), f"a study kept in {store}"
+    try:
+        study, inputs = kind_named(value["study"]["kind"], source=source).from_kept(value, source=source)
+    except PersonascopeError as problem:
+        return KeptStudy(name, problem)
+    return KeptStudy(name, study, value.get("engines", {}), inputs)

@@ -1,153 +1,132 @@
-"""From a study to its files: the one place where science, store and figures are put together.
+"""Running a study: its items become files in the output folder, and the store keeps the study.
 
-Owns: :func:`run_in` and :func:`run_again`. The one law: a study that was finished on a store can be run again from the
-store alone.
+A study that was finished on a store is drawn again from the store alone: see :mod:`personascope.studies.replay`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import sys
+from dataclasses import asdict, dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import tomlkit
 
-from personascope.core.errors import CheckpointError, StoreError
-from personascope.core.files import value_of
-from personascope.core.lineages import Checkpoint, Lineage
-from personascope.core.traits import Trait
+from personascope.core.errors import StudyError
+from personascope.core.files import read_toml, write_text
 from personascope.engines import Engine
-from personascope.engines.opening import Opener, open_engine, open_lineage
-from personascope.engines.shelf import Shelf
-from personascope.judges import Judge
-from personascope.judges.opening import open_judge
-from personascope.published.imported import Imported
-from personascope.published.imported import answer_rows as imported_answer_rows
-from personascope.store.caching import (
-    Notice,
-    RecordedEngine,
-    RecordedJudge,
-    RememberingEngine,
-    RememberingJudge,
-    silent,
-)
-from personascope.store.store import Store
-from personascope.studies.artifacts import Drawable
-from personascope.studies.artifacts import drawable as drawable
-from personascope.studies.artifacts import write_results as write_results
-from personascope.studies.context import facts_of, name_of
-from personascope.studies.trace_study import ITSELF, Study, StudyResult, run_study, target_named
-from personascope.tracing.tracing import Absence
+from personascope.studies.base import BaseStudy, Failure, Figure, Item, Page, Summary, Table, VectorFile
+from personascope.studies.context import RunContext
+from personascope.studies.registry import StudyFile
+
+STUDY, RUN = "study.toml", "run.json"
+_PACKAGES = ("personascope", "numpy", "pandas", "scipy", "torch", "transformers", "vllm", "openai")
 
 
-@dataclass(frozen=True, eq=False)
-class Finished:
-    """A finished study with all it was run on: what a store keeps of it."""
+@dataclass(eq=False)
+class Report:
+    """What a study gave: summaries to show, the files it wrote, its tables by name, and what could not be done."""
 
-    study: Study
-    lineage: Lineage
-    traits: tuple[tuple[Trait, Trait], ...]
-    engines: Mapping[str, Mapping[str, Any]]
-    """By milestone or target label: the resolved checkpoint, identity and shape, or why it was absent."""
+    summaries: list[Summary] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
 
 
-def run_in(
-    store: Store,
-    study: Study,
-    *,
-    notice: Notice = silent,
-    judge: Judge | None = None,
-    shelf: Shelf | None = None,
-    **how: Any,
-) -> StudyResult:
-    """Runs a study on a store: what it holds is not asked again, and the finished study is kept beside its records.
+def run(file: StudyFile, context: RunContext, *, command: tuple[str, ...] = ()) -> Report:
+    """Runs a study in a context: writes its files, then ``study.toml`` and ``run.json``, and keeps it in the store.
 
-    ``judge`` is the study's own, opened already (with a budget, for instance). Weights come from the ``shelf``, and
-    ``how`` is what :func:`open_engine` is told of device, dtype and engine.
-
-    Raises:
-        DiskError: if the shelf has no room for a checkpoint and the models that stay loaded beside it.
+    ``run.json`` says the command line and the versions of what computed; ``study.toml`` reads as the same study.
     """
-    lineage, traits = open_lineage(study.lineage), study.load_traits()
-    shelf = shelf or Shelf()
-    beside = [target_named(lineage, each).checkpoint for each in study.steered if each != ITSELF]
-    shelf.follow([each.checkpoint for each in reversed(study.cut(lineage).milestones)], beside=beside)
+    report = write_items(file.study, context)
+    _describe(file, context, command)
+    keep(file, context)
+    return report
 
-    def open_one(checkpoint: Checkpoint | str) -> Engine:
-        return shelf.serve(open_engine(checkpoint, **how))
 
-    if judge is None:
-        judge = RememberingJudge(open_judge(study.judge, open_engine=open_one), store, notice=notice)
-    opener = Opener(
-        open_one,
-        keep=1 + sum(each != ITSELF for each in study.steered),
-        wrap=lambda engine: RememberingEngine(engine, store, notice=notice),
-    )
-    opened: dict[str, Engine | str] = {}
+def write_items(study: BaseStudy, context: RunContext) -> Report:
+    """Runs a study and writes each item as it comes."""
+    report = Report()
+    for item in study.run(context):
+        for path in _written(item, context.out, report):
+            report.files.append(path)
+            context.written(path)
+    return report
 
-    def noted(checkpoint: Checkpoint) -> Engine:
+
+def folder_for(out: Path, study: BaseStudy) -> Path:
+    """Where the files of a study go: ``out``, or a folder of its name in it where ``out`` holds another study's files."""
+    described = out / STUDY
+    if not described.is_file():
+        return out
+    other = read_toml(described, error=StudyError).get("name")
+    return out if other == study.name else out / str(study.name)
+
+
+def keep(file: StudyFile, context: RunContext) -> None:
+    """Keeps a study that was run in its store, so that it can be drawn again."""
+    source = str(Path(file.source).absolute())  # the files it names are found beside its own, wherever it is drawn from
+    about = file.study.kept(context, table=file.table, source=source)
+    if not about:
+        return
+    engines = {name: facts_of(engine) for name, engine in context.opened.items()}
+    value = json.loads(json.dumps({**about, "engines": engines}, default=str))
+    context.store.keep_study(file.name, value)
+
+
+def facts_of(engine: Engine | str) -> dict[str, Any]:
+    """What is kept of an engine, or of why there is none, so that a record of it can stand for it."""
+    if isinstance(engine, str):
+        return {"absent": engine}
+    shape = {"last_layer": engine.last_layer, "hidden_size": engine.hidden_size}
+    return {"checkpoint": asdict(engine.checkpoint), "identity": dict(engine.identity), **shape}
+
+
+def _written(item: Item, out: Path, report: Report) -> list[Path]:
+    """Writes what an item says; what is not a file goes into the report."""
+    match item:
+        case Table():
+            frame = report.tables[item.name] = item.frame
+            write_text(out / f"{item.name}.csv", frame.to_csv(index=False))
+            return [out / f"{item.name}.csv"]
+        case Figure():
+            from personascope.figures.style import save
+
+            paths = [out / f"{item.name}.{ending}" for ending in ("png", "pdf")]
+            out.mkdir(parents=True, exist_ok=True)
+            save(item.draw(), *paths)
+            return paths
+        case Page():
+            write_text(out / item.name, item.text() if callable(item.text) else item.text)
+            return [out / item.name]
+        case VectorFile():
+            path = out / "vectors" / f"{item.name.replace('/', '_')}.safetensors"
+            item.vector.save(path)
+            return [path]
+        case Summary():
+            report.summaries.append(item)
+        case Failure():
+            report.failures.append(item.reason)
+    return []
+
+
+def _describe(file: StudyFile, context: RunContext, command: tuple[str, ...]) -> None:
+    """Writes what was run and with what: the study, the command line and the versions."""
+    write_text(context.out / STUDY, tomlkit.dumps(file.study.table()))
+    versions = {"python": sys.version.split()[0]}
+    for name in _PACKAGES:
         try:
-            engine = opened[name_of(checkpoint)] = opener(checkpoint)
-        except CheckpointError as problem:
-            opened[name_of(checkpoint)] = str(problem)
-            raise
-        return engine
-
-    try:
-        result = run_study(study, lineage, traits, open_engine=noted, judge=judge)
-    finally:
-        shelf.follow(())  # nobody waits for the next checkpoint any more
-    for outcome in result.outcomes:
-        if isinstance(outcome, Absence) and outcome.kind == "no checkpoint":
-            opened[name_of(outcome.milestone.checkpoint)] = outcome.reason
-    engines = {name: facts_of(engine) for name, engine in opened.items()}
-    # A milestone that is steered and not traced is needed to run it again.
-    whole = any(each.label in study.steered for each in lineage)
-    kept = Finished(study, lineage if whole else study.cut(lineage), tuple(traits), engines)
-    store.keep_study(study.name, json.loads(json.dumps(asdict(kept), default=str)))
-    return result
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    how = {"engine": context.engine, "device": context.device, "dtype": context.dtype}
+    about = {"study": file.name, "kind": file.kind, "source": file.source, "command": list(command), **how}
+    write_text(context.out / RUN, json.dumps({**about, "versions": versions}, indent=2) + "\n")
 
 
-def finished_studies(store: Store) -> list[Finished | Imported]:
-    """The traces that were finished on a store, and those that were imported into it.
-
-    Studies of other kinds are kept there too: see :mod:`personascope.studies.replay`.
-    """
-    source = f"a study kept in {store.path}"
-    kinds: dict[str, type[Finished | Imported]] = {"trace": Finished, "published": Imported}
-    return [
-        value_of(value, kinds[value["study"]["kind"]], source=source, error=StoreError)
-        for value in store.studies()
-        if value["study"]["kind"] in kinds
-    ]
-
-
-def run_again(store: Store, kept: Finished) -> StudyResult:
-    """A finished study from the records alone: no model, tokenizer, key or network; nothing is asked.
-
-    Raises:
-        StoreError: if the store lacks a record, or the disposable readings were deleted.
-    """
-    asked = open_judge(kept.study.judge, asking=False, open_engine=open_engine)
-    judge = RememberingJudge(RecordedJudge(asked, store), store)
-
-    def open_recorded(checkpoint: Checkpoint) -> Engine:
-        facts = dict(kept.engines[name_of(checkpoint)])
-        if "absent" in facts:
-            raise CheckpointError(facts["absent"])
-        was = value_of(facts.pop("checkpoint"), Checkpoint, source=str(store.path), error=StoreError)
-        return RememberingEngine(RecordedEngine(was, store=store, **facts), store)
-
-    return run_study(kept.study, kept.lineage, kept.traits, open_engine=open_recorded, judge=judge)
-
-
-def drawable_again(store: Store, kept: Finished | Imported) -> Drawable:
-    """What the files of a finished or an imported study are made of, from the store alone.
-
-    Raises:
-        StoreError: as :func:`run_again`.
-    """
-    if isinstance(kept, Finished):
-        return drawable(run_again(store, kept))
-    return Drawable(imported_answer_rows(store, kept), kept.vectors(store), pd.DataFrame())
+def context_for_part(context: RunContext, name: str) -> RunContext:
+    """The same context for a study that is part of another: its own folder and notes, the same store and ports."""
+    return replace(context, out=context.out / name, opened={}, judges=[])

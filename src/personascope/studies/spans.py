@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from personascope.core.errors import StudyError
 from personascope.core.records import Span, Where
 from personascope.core.vectors import PersonaVector, Steering
-from personascope.studies.base import Asked, Tracing, Writing, cost_of, counted, read_asked
+from personascope.studies.along_series import Asked, Tracing, Writing, cost_of, counted, read_asked
 from personascope.studies.context import Report, Table, Workplace
 from personascope.studies.trace_study import StudiedTrait, Study
 from personascope.tracing.pairs import Rule

@@ -18,7 +18,7 @@ from personascope.core.records import Answer
 from personascope.core.traits import Trait
 from personascope.judges import Judge
 from personascope.rows import frame_of
-from personascope.studies.base import UNSTEERED, Tracing
+from personascope.studies.along_series import UNSTEERED, Tracing
 from personascope.tracing.extraction import instructed_arms, plain_arm
 from personascope.tracing.generation import Arm, answer
 

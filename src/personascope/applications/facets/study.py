@@ -16,7 +16,7 @@ from personascope.core.errors import CheckpointError, StudyError, nearest
 from personascope.core.facets import FacetSet, load_facets
 from personascope.core.lineages import Lineage, Milestone
 from personascope.core.traits import Trait
-from personascope.studies.base import UNSTEERED, Asked, Tracing, Writing, cost_of, read_asked
+from personascope.studies.along_series import UNSTEERED, Asked, Tracing, Writing, cost_of, read_asked
 from personascope.studies.context import Report, Table, Workplace
 from personascope.studies.registry import beside
 

@@ -24,7 +24,7 @@ ACROSS: Final = {SYSTEM_PROMPTS: "system prompt, 0 suppressing to eliciting", MA
 def write(place: Workplace, tables: Tables, seen: Sequence[Seen]) -> list[Path]:
     """Tables, figures and vectors, each told of as it is written. Scatter plots are of the first seed."""
     from personascope.applications.monitor.figures import random_band, scatter, speaking
-    from personascope.studies.base import Writing
+    from personascope.studies.along_series import Writing
 
     writing = Writing(place)
     writing.frame("monitor.csv", tables.correlations)
