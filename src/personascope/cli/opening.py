@@ -75,7 +75,7 @@ def sampling_for(model: str, *, draws: int, max_tokens: int | None, temperature:
     from dataclasses import replace
 
     from personascope.core.records import Sampling
-    from personascope.studies.trace_study import load_study
+    from personascope.studies.trace import load_study
 
     usual = load_study("lab").evaluation if model == "lab" else Sampling()
     return replace(
