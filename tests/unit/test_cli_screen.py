@@ -11,7 +11,7 @@ import pytest
 
 import personascope as ps
 from personascope.applications.screen.published_columns import Column, published_arguments, published_columns
-from personascope.interop.samples import write_rows
+from personascope.core.tables import write_rows
 from personascope.interop.tensors import save_pt
 from personascope.lab.documents import family
 

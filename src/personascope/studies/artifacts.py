@@ -18,6 +18,7 @@ from personascope.analysis.frames import answer_rows
 from personascope.analysis.geometry import Placed
 from personascope.analysis.selection import selection_rows
 from personascope.core.files import write_text
+from personascope.core.tables import write_csv
 from personascope.core.vectors import PersonaVector
 from personascope.studies.trace_study import StudyResult
 from personascope.tracing.tracing import Effect
@@ -86,10 +87,11 @@ def write_results(
     further = {"selection": drawn.selections, "transfer": shares(carried), "geometry": geometry}
     further |= {"controls": against_controls(summary), "controls-pooled": pooled_controls(summary)}
     frames |= {name: rows for name, rows in further.items() if len(rows)}
-    texts = {f"{name}.csv": rows.to_csv(index=False) for name, rows in frames.items()}
-    for name, text in {**texts, "emergence.tex": emergence_table(curve)}.items():
-        write_text(out / name, text)
-        made(out / name)
+    for name, rows in frames.items():
+        write_csv(out / f"{name}.csv", rows)
+        made(out / f"{name}.csv")
+    write_text(out / "emergence.tex", emergence_table(curve))
+    made(out / "emergence.tex")
     for name, figure in _figures(drawn, summary, onsets, geometry):
         paths = [out / f"{name}.{kind}" for kind in ("png", "pdf")]
         save(figure(), *paths)

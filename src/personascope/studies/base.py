@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from personascope.core.errors import StudyError
-from personascope.core.files import check_name, value_of, write_text
+from personascope.core.files import check_name, value_of
 from personascope.core.lineages import Lineage
 from personascope.core.records import Bar, Sampling, Span
+from personascope.core.tables import write_csv
 from personascope.core.vectors import Steering
 from personascope.engines.opening import Opener, open_lineage
 from personascope.judges import Judge
@@ -122,7 +123,7 @@ class Writing:
 
     def frame(self, name: str, rows: pd.DataFrame) -> None:
         """A frame as a CSV file."""
-        write_text(self._place.out / name, rows.to_csv(index=False))
+        write_csv(self._place.out / name, rows)
         self._told(self._place.out / name)
 
     def figure(self, name: str, figure: Figure) -> None:

@@ -9,8 +9,11 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final, Literal
 
+import pandas as pd
+
 from personascope.core.errors import PersonascopeError, StudyError
-from personascope.core.files import check_name, value_of, write_text
+from personascope.core.files import check_name, value_of
+from personascope.core.tables import write_csv
 from personascope.studies.context import Report, Table, Workplace
 from personascope.studies.registry import Chosen, beside, open_study
 
@@ -99,7 +102,7 @@ def run(study: Several, place: Workplace) -> Report:
         rows.append((part.name, part.kind, told, str(here.out), str(len(wrote))))
     columns = ("study", "kind", "outcome", "folder", "files")
     path = place.out / FILES[0]
-    write_text(path, "".join(_line(each) for each in (columns, *rows)))
+    write_csv(path, pd.DataFrame(rows, columns=list(columns)))
     place.made(path)
     return Report((Table(f"studies of '{study.name}'", columns, tuple(rows)),), (path,), tuple(failed))
 
@@ -120,7 +123,3 @@ def cost(study: Several) -> str:
     said = [(part.name, part.cost()) for part in study.parts()]
     priced = [f"{name}: {told}" for name, told in said if told != "costs nothing"]
     return "; ".join(priced) or "costs nothing"
-
-
-def _line(cells: tuple[str, ...]) -> str:
-    return ",".join('"' + cell.replace('"', '""') + '"' if set(cell) & set(',"\n') else cell for cell in cells) + "\n"

@@ -22,8 +22,8 @@ from typing import Any, Final, Literal, NoReturn, get_args
 
 from personascope.core.errors import LayerError, SampleError, StudyError, nearest
 from personascope.core.samples import Message
-from personascope.interop.samples import read_rows, write_rows
-from personascope.interop.samples.layouts import messages_of
+from personascope.core.tables import write_rows
+from personascope.interop.samples import messages_of, read_rows
 
 Type = Literal["proj", "prompt_last_proj", "cos_sim", "proj_diff", "proj_diff_prompt"]
 TYPES: Final[tuple[str, ...]] = get_args(Type)

@@ -20,6 +20,7 @@ from personascope.core.errors import CheckpointError, StudyError
 from personascope.core.files import write_text
 from personascope.core.lineages import Checkpoint
 from personascope.core.records import Sampling, Span
+from personascope.core.tables import write_csv
 from personascope.engines import Engine
 from personascope.judges import Judge
 
@@ -125,7 +126,7 @@ def write(found: Shifted, out: Path) -> list[Path]:
     made = []
     for name, frame in frames.items():
         made.append(out / f"{name}.csv")
-        write_text(made[-1], frame.to_csv(index=False))
+        write_csv(made[-1], frame)
     figures = {
         "shift": shifts(found.shifts, found.correlations, found.null),
         "matrix": shift_matrix(found.correlations),
