@@ -6,8 +6,6 @@ asked, and one is loaded at a time.
 
 from __future__ import annotations
 
-import base64
-import html
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -30,14 +28,6 @@ if TYPE_CHECKING:
 FILES: Final = (
     "shift.csv", "correlations.csv", "null.csv", "shift.png", "shift.pdf", "matrix.png", "matrix.pdf", "report.html",
 )  # fmt: skip
-
-_LOOK = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2rem; } img { max-width: 100%; }
-table { border-collapse: collapse; font-size: .85rem; } th, td { padding: .25rem .7rem; text-align: right; }
-th { border-bottom: 2px solid #1a1a1a; } td { border-bottom: 1px solid #e6e6e6; } .note { color: #6e6e6e; }
-th:first-child, td:first-child, th:nth-child(2), td:nth-child(2) { text-align: left; }
-"""
 
 
 @dataclass(frozen=True)
@@ -119,6 +109,7 @@ def shifted(
 def write(found: Shifted, out: Path) -> list[Path]:
     """Writes tables, figures and the page of one file, and gives back what was written."""
     from personascope.applications.shift.figures import shift_matrix, shifts
+    from personascope.figures.pages import render
     from personascope.figures.style import save
 
     out.mkdir(parents=True, exist_ok=True)
@@ -135,7 +126,10 @@ def write(found: Shifted, out: Path) -> list[Path]:
         paths = [out / f"{name}.png", out / f"{name}.pdf"]
         save(figure, *paths)
         made += paths
-    write_text(out / "report.html", _page(found, [(out / f"{name}.png").read_bytes() for name in figures]))
+    pictures = {name: (out / f"{name}.png").read_bytes() for name in figures}
+    tables = {"shifts": found.shifts, "correlations": found.correlations, "null": found.null}
+    title = f"Finetuning shift from {found.base}"
+    write_text(out / "report.html", render("shift", title=title, about=found.about, pictures=pictures, **tables))
     return [*made, out / "report.html"]
 
 
@@ -172,27 +166,3 @@ def _check_adapter(folder: Path, base: Checkpoint) -> None:
     known = {Path(base.path or base.model).name, *(name.rsplit("--", 1)[-1] for name in above)}
     if said and Path(str(said)).name not in known:
         raise CheckpointError(f"{folder} is an adapter of {said}, and the base is {base.label}: give that as the base")
-
-
-def _page(found: Shifted, pictures: Sequence[bytes]) -> str:
-    """The report as one HTML file that asks for nothing else."""
-    shown = html.escape
-    images = [
-        f'<p><img alt="figure" src="data:image/png;base64,{base64.b64encode(each).decode("ascii")}"></p>'
-        for each in pictures
-    ]
-    title = f"Finetuning shift from {found.base}"
-    parts = [
-        f"<h1>{shown(title)}</h1>",
-        *(f'<p class="note">{shown(each)}</p>' for each in found.about),
-        f"<h2>Over models</h2>{_table(found.null)}{images[0]}",
-        f"<h2>Across traits</h2>{images[1]}{_table(found.correlations)}",
-        f"<h2>Every model</h2>{_table(found.shifts)}",
-    ]
-    head = f'<meta charset="utf-8"><title>{shown(title)}</title><style>{_LOOK}</style>'
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n' + "\n".join(parts) + "\n</body></html>\n"
-
-
-def _table(frame: pd.DataFrame) -> str:
-    text: str = frame.to_html(index=False, border=0, na_rep="", float_format=lambda value: f"{value:.3g}")
-    return text
