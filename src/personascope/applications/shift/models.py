@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -81,8 +81,6 @@ def shifted(
     tuned: Sequence[tuple[Tuned, Engine]],
     watched: Sequence[Watched],
     asking: Asking,
-    *,
-    done: Callable[[str], None] = lambda name: None,
 ) -> Shifted:
     """Asks the base and every tuned model, and sets shift against change; one model's weights are kept at a time."""
     from personascope.applications.shift.frames import shift_correlations, shift_null, shift_rows
@@ -93,7 +91,6 @@ def shifted(
         how = {"judge": asking.judge, "sampling": asking.sampling, "span": asking.span}
         standings.append(stand(engine, watched, name=name, group=group, **how))  # type: ignore[arg-type]
         engine.close()
-        done(name)
     rows = shift_rows(standings[0], standings[1:], watched)
     null = shift_null(standings[0], standings[1:], watched, directions=asking.directions, seed=asking.seed)
     read = "the last prompt token" if asking.span == "last_prompt" else f"the {asking.span}"
