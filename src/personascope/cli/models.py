@@ -30,6 +30,7 @@ from personascope.cli.options import (
     Tokens,
     TraitName,
 )
+from personascope.core.tables import write_csv
 
 if TYPE_CHECKING:
     from personascope.core.records import Answer
@@ -134,8 +135,8 @@ def respond(
         how = {"revision": revision, "adapter": adapter, "device": device, "dtype": dtype}
         engine = engine_for(model, store, bar, engine=on, **how)
         answers = answer({"all": Arm(engine, chosen, prompts, sampling)}, judge=scoring)["all"]
-    outputs.write_csv(path, [_row(prompts[place // draws], each) for place, each in enumerate(answers)])
-    outputs.write_csv(by_question, _rows_by_question(answers))
+    write_csv(path, [_row(prompts[place // draws], each) for place, each in enumerate(answers)])
+    write_csv(by_question, _rows_by_question(answers))
     summary = {
         "answers": str(path),
         "by_question": str(by_question),

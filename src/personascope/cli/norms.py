@@ -24,6 +24,7 @@ from personascope.cli.options import (
     Temperature,
     Tokens,
 )
+from personascope.core.tables import write_csv
 
 if TYPE_CHECKING:
     from personascope.tracing.norms import Norm
@@ -73,7 +74,7 @@ def norms(
         )
         found = measure_norms(along, chosen, open_engine=opener, sampling=sampling)
     rows = [_row(each) for each in found]
-    outputs.write_csv(path, rows)
+    write_csv(path, rows)
     write_text(beside, terminal.json_text({"lineage": along.name, "sampling": vars(sampling), "norms": rows}))
     if as_json:
         terminal.print_json(rows)
