@@ -65,10 +65,10 @@ def norms(
     chosen = [load_chosen(trait, lineage, form, limit) for trait in traits]
     sampling = sampling_for(lineage, draws=draws, max_tokens=max_tokens, temperature=temperature, seed=seed)
     asked = len(along) * draws * sum(len(trait.questions("evaluation")) for trait in chosen)
-    shelf.follow([each.checkpoint for each in along])
+    shelf.prefetch_order([each.checkpoint for each in along])
     with terminal.progress(asked) as bar:
         opener = Opener(
-            lambda checkpoint: shelf.serve(open_engine(checkpoint, device=device, dtype=dtype)),
+            lambda checkpoint: shelf.attach(open_engine(checkpoint, device=device, dtype=dtype)),
             wrap=lambda engine: RememberingEngine(engine, Store(store), notice=bar),
         )
         found = measure_norms(along, chosen, open_engine=opener, sampling=sampling)

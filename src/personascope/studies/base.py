@@ -103,7 +103,7 @@ class Tracing:
     def __init__(self, study: Asked, place: Workplace, *, keep: int = 1) -> None:
         self.lineage = study.cut(open_lineage(study.lineage))
         self.judge: Judge = place.open_judge(study.judge)
-        place.shelf.follow([each.checkpoint for each in reversed(self.lineage.milestones)])
+        place.shelf.prefetch_order([each.checkpoint for each in reversed(self.lineage.milestones)])
         self.open_engine = Opener(place.open_engine, keep=keep)
 
     def run(self, study: Study) -> StudyResult:

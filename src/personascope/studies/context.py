@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from personascope.core.errors import CheckpointError
 from personascope.core.lineages import Checkpoint, load_lineage
 from personascope.engines import Engine
+from personascope.engines.hub.prefetch import CheckpointCache
 from personascope.engines.opening import open_engine
-from personascope.engines.shelf import Shelf
 from personascope.judges import Judge
 from personascope.judges.opening import open_judge
 from personascope.store.caching import Notice, RememberingEngine, RememberingJudge, silent
@@ -50,7 +50,7 @@ class Workplace:
     opened: dict[str, Engine | str] = field(default_factory=dict)
     engine: str = "transformers"
     judges: list[RememberingJudge] = field(default_factory=list)
-    shelf: Shelf = field(default_factory=Shelf)
+    shelf: CheckpointCache = field(default_factory=CheckpointCache)
 
     def open_engine(self, checkpoint: Checkpoint | str) -> Engine:
         """The engine of a checkpoint; what the store knows is not asked again."""
@@ -94,7 +94,7 @@ class Workplace:
         except CheckpointError as problem:
             self.opened[name] = str(problem)
             raise
-        engine = self.opened[name] = self.shelf.serve(opened)
+        engine = self.opened[name] = self.shelf.attach(opened)
         return engine
 
 

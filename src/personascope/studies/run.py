@@ -18,8 +18,8 @@ from personascope.core.files import value_of
 from personascope.core.lineages import Checkpoint, Lineage
 from personascope.core.traits import Trait
 from personascope.engines import Engine
+from personascope.engines.hub.prefetch import CheckpointCache
 from personascope.engines.opening import Opener, open_engine, open_lineage
-from personascope.engines.shelf import Shelf
 from personascope.judges import Judge
 from personascope.judges.opening import open_judge
 from personascope.published.imported import Imported
@@ -58,7 +58,7 @@ def run_in(
     *,
     notice: Notice = silent,
     judge: Judge | None = None,
-    shelf: Shelf | None = None,
+    shelf: CheckpointCache | None = None,
     **how: Any,
 ) -> StudyResult:
     """Runs a study on a store: what it holds is not asked again, and the finished study is kept beside its records.
@@ -70,12 +70,12 @@ def run_in(
         DiskError: if the shelf has no room for a checkpoint and the models that stay loaded beside it.
     """
     lineage, traits = open_lineage(study.lineage), study.load_traits()
-    shelf = shelf or Shelf()
+    shelf = shelf or CheckpointCache()
     beside = [target_named(lineage, each).checkpoint for each in study.steered if each != ITSELF]
-    shelf.follow([each.checkpoint for each in reversed(study.cut(lineage).milestones)], beside=beside)
+    shelf.prefetch_order([each.checkpoint for each in reversed(study.cut(lineage).milestones)], beside=beside)
 
     def open_one(checkpoint: Checkpoint | str) -> Engine:
-        return shelf.serve(open_engine(checkpoint, **how))
+        return shelf.attach(open_engine(checkpoint, **how))
 
     if judge is None:
         judge = RememberingJudge(open_judge(study.judge, open_engine=open_one), store, notice=notice)
@@ -97,7 +97,7 @@ def run_in(
     try:
         result = run_study(study, lineage, traits, open_engine=noted, judge=judge)
     finally:
-        shelf.follow(())  # nobody waits for the next checkpoint any more
+        shelf.prefetch_order(())  # nobody waits for the next checkpoint any more
     for outcome in result.outcomes:
         if isinstance(outcome, Absence) and outcome.kind == "no checkpoint":
             opened[name_of(outcome.milestone.checkpoint)] = outcome.reason

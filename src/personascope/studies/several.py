@@ -85,7 +85,7 @@ def run(study: Several, place: Workplace) -> Report:
     for part in study.parts():
         wrote: list[Any] = []
         here = replace(place, out=place.out / part.name, made=wrote.append, opened={}, judges=[])
-        place.shelf.follow(())  # the order of one part is not that of the next
+        place.shelf.prefetch_order(())  # the order of one part is not that of the next
         try:
             report = part.run(here)
             keep(part, here)
