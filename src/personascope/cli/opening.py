@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from personascope.core.records import Sampling
     from personascope.core.traits import Trait
     from personascope.engines import Engine
-    from personascope.engines.shelf import Shelf
+    from personascope.engines.hub.prefetch import CheckpointCache
     from personascope.judges import Judge
     from personascope.ledger import Ledger
 
@@ -32,7 +32,7 @@ class Asking:
     dtype: str | None
     ledger: Ledger
     engine: str = "transformers"
-    shelf: Shelf | None = None
+    checkpoint_cache: CheckpointCache | None = None
     """Where weights come from; without one they come when they are asked for, and stay."""
 
     def settle(self, path: Path) -> None:
@@ -52,15 +52,15 @@ def ledger_of(budget: str | None, price: str | None) -> Ledger:
     )
 
 
-def shelf_of(disk: str | None) -> Shelf:
-    """The shelf of what a command line gives as the most that weights may take; without it they stay for ever."""
-    from personascope.engines.shelf import Shelf
+def checkpoint_cache_of(disk: str | None) -> CheckpointCache:
+    """The cache of checkpoints under the most that weights may take on disk; without a limit they stay."""
+    from personascope.engines.hub.prefetch import CheckpointCache
 
     if disk is None:
-        return Shelf()
-    from personascope.engines.room import bytes_in
+        return CheckpointCache()
+    from personascope.engines.hub.disk import parse_size
 
-    return Shelf(disk=bytes_in(disk))
+    return CheckpointCache(disk=parse_size(disk))
 
 
 def load_chosen(name: str, model: str, form: str | None, limit: int | None) -> Trait:

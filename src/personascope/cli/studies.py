@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from personascope.cli import outputs, terminal
-from personascope.cli.opening import COSTS, Asking, ledger_of, sampling_for, shelf_of
+from personascope.cli.opening import COSTS, Asking, ledger_of, sampling_for, checkpoint_cache_of
 from personascope.cli.options import (
     Device,
     Dtype,
@@ -68,7 +68,7 @@ def run(
     _run(
         chosen,
         out,
-        Asking(device, dtype, ledger_of(budget or chosen.budget, price), on, shelf_of(disk)),
+        Asking(device, dtype, ledger_of(budget or chosen.budget, price), on, checkpoint_cache_of(disk)),
         as_json=as_json,
     )
 
@@ -135,7 +135,7 @@ def trace(
         },
     }
     chosen = study_in(table, source="personascope trace")
-    _run(chosen, out, Asking(device, dtype, ledger_of(budget, price), on, shelf_of(disk)), as_json=as_json)
+    _run(chosen, out, Asking(device, dtype, ledger_of(budget, price), on, checkpoint_cache_of(disk)), as_json=as_json)
 
 
 def plan(
@@ -193,7 +193,7 @@ def _run(chosen: StudyFile, out: Path, asking: Asking, *, as_json: bool) -> None
         with terminal.progress(counted.get("responses", 0) + counted.get("verdicts", 0)) as bar:
             where = (folder, Store(store), asking.device, asking.dtype, bar)
             context = RunContext(
-                *where, ledger=asking.ledger, engine=asking.engine, shelf=asking.shelf or shelf_of(None)
+                *where, ledger=asking.ledger, engine=asking.engine, checkpoint_cache=asking.checkpoint_cache or checkpoint_cache_of(None)
             )
             report = run(chosen, context, command=tuple(sys.argv))
     finally:
