@@ -17,9 +17,9 @@ from fake_endpoint import FakeEndpoint, Fault, Speech
 from personascope.core.errors import JudgeError, TraitError
 from personascope.core.records import Case
 from personascope.core.traits import Rubric, load_trait
-from personascope.endpoints import Retry
 from personascope.judges.openai import OpenAIJudge
 from personascope.lab.judge import LabJudge
+from personascope.providers.endpoints import Retry
 from personascope.rows import read_rows
 from personascope.store.store import Store
 from personascope.studies.judges import check_judge, compare, load_anchors, load_rubric, next_draw

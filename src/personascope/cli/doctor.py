@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from personascope.doctor.findings import Finding
     from personascope.engines import Engine
 
-ENGINES = ("transformers", "vllm", "naive")
-
 
 def doctor(
     model: Model,
@@ -65,11 +63,13 @@ def doctor(
 
 def _open(name: str, model: str, how: dict[str, str | None]) -> Any:
     """An engine by name; the weights load when it is asked."""
+    from personascope import plugins
     from personascope.core.errors import EngineError, nearest
-    from personascope.engines.opening import open_engine
+    from personascope.engines.opening import GROUP, open_engine
 
-    if name not in ENGINES:
-        raise EngineError(f"engine '{name}' is unknown; {nearest(name, ENGINES)}")
+    known = (*plugins.names(GROUP), "naive")
+    if name not in known:
+        raise EngineError(f"engine '{name}' is unknown; {nearest(name, known)}")
     engine: Engine = open_engine(model, engine="transformers" if name == "naive" else name, **how)
     if name != "naive":
         return engine

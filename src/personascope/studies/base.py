@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from personascope.costs import Estimate
+    from personascope.providers.costs import Estimate
 
 
 UNSTEERED = Grid(layers=(1,), strengths=(0.0,), unit="vector")
@@ -89,7 +89,7 @@ def counted(study: Study, lineage: Lineage) -> dict[str, int]:
 
 def cost_of(trace: Study, verdicts: int) -> Estimate | None:
     """About what a trace's judge takes for so many verdicts, none of which is remembered."""
-    from personascope.costs import estimate_verdicts
+    from personascope.studies.planning import estimate_verdicts
 
     return estimate_verdicts(trace, verdicts)
 

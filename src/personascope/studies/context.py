@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from personascope.applications.finetune.reading import Vectors
     from personascope.applications.finetune.run import Run
     from personascope.core.samples import Sample
-    from personascope.ledger import Ledger
+    from personascope.providers.costs import Ledger
 
 
 @dataclass(frozen=True, eq=False)

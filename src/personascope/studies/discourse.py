@@ -20,7 +20,7 @@ from personascope.tracing.tracing import Effect, OperatingPoint
 if TYPE_CHECKING:
     import pandas as pd
 
-    from personascope.costs import Estimate
+    from personascope.providers.costs import Estimate
 
 FILES: Final = ("discourse.csv", "discourse.png", "discourse.pdf", "cosines.csv", "effects.csv", "answers.csv")
 

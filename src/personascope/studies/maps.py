@@ -19,7 +19,7 @@ from personascope.tracing.operating_point import Grid
 from personascope.tracing.tracing import Subject
 
 if TYPE_CHECKING:
-    from personascope.costs import Estimate
+    from personascope.providers.costs import Estimate
 
 FILES: Final = ("selection.csv", "selection.png", "selection.pdf")
 

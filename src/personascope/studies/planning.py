@@ -1,14 +1,17 @@
-"""What a study will cost, said before anything runs.
+"""What a study will cost, before anything runs: :func:`plan_study` counts, :func:`estimate_study` gives the price.
 
-Owns: :class:`Plan` and :func:`plan_study`. The one law: counts are exact upper bounds (a milestone without a vector
-asks for less); times are rough, and say what they assume.
+Counts are exact upper bounds (a milestone without a vector asks for less); times are rough, and say what they assume.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from personascope.core.lineages import Lineage
+from personascope.core.records import Case
+from personascope.providers.costs import Estimate, estimate, price_of
+from personascope.providers.endpoints import Usage
 from personascope.studies.trace_study import ITSELF, Study
 
 
@@ -68,3 +71,33 @@ def plan_study(study: Study, lineage: Lineage) -> Plan:
     tokens = instructed * study.extraction.max_tokens + (plain + steered + selection) * study.evaluation.max_tokens
     loads = milestones + len(targets)
     return Plan(study.name, milestones, len(traits), instructed, plain, steered, selection, loads, tokens)
+
+
+def estimate_study(study: Study, plan: Plan) -> Estimate | None:
+    """What a study's verdicts will take, if answers are as long as they may be; None where its judge costs nothing."""
+    return estimate_verdicts(study, plan.verdicts)
+
+
+def estimate_verdicts(study: Study, verdicts: int) -> Estimate | None:
+    """What so many verdicts on a study's answers will take, as :func:`estimate_study`.
+
+    Asks nobody and needs no key. A verdict is taken to be as dear as the mean over the study's traits of their trait
+    and coherence rubrics, each filled with a question of mean length.
+    """
+    from personascope.judges.openai import OpenAIJudge
+    from personascope.judges.opening import open_judge
+
+    judge = None if study.judge.startswith("engine:") else open_judge(study.judge, asking=False)
+    if not isinstance(judge, OpenAIJudge):
+        return None
+    longest = "word" * max(study.extraction.max_tokens, study.evaluation.max_tokens)
+    asked = [
+        judge.bodies([Case(rubric, question, longest)])[0]
+        for _, trait in study.load_traits()
+        for question in trait.questions("evaluation")
+        for rubric in (trait.rubric, trait.coherence)
+    ]
+    each = estimate(asked, price_of(judge.endpoint.name, judge.model))
+    share = verdicts / each.calls
+    usage = Usage(math.ceil(each.usage.input * share), math.ceil(each.usage.output * share))
+    return Estimate(verdicts, usage, each.price)

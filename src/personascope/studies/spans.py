@@ -25,7 +25,7 @@ from personascope.tracing.tracing import Effect, OperatingPoint
 if TYPE_CHECKING:
     import pandas as pd
 
-    from personascope.costs import Estimate
+    from personascope.providers.costs import Estimate
 
 FILES: Final = ("spans.csv", "spans.png", "spans.pdf", "cosines.csv", "answers.csv")
 

@@ -16,7 +16,7 @@ from personascope.studies.context import Report, Workplace
 if TYPE_CHECKING:
     import pandas as pd
 
-    from personascope.costs import Estimate
+    from personascope.providers.costs import Estimate
     from personascope.studies.trace_study import Study, StudyResult
 
 FILES: Final = drawables.FILES
@@ -74,8 +74,7 @@ def counts(study: Study) -> dict[str, int]:
 
 def cost(study: Study) -> Estimate | None:
     """About what the judge's calls will take, at most; None where the judge costs nothing."""
-    from personascope.costs import estimate_study
     from personascope.engines.opening import open_lineage
-    from personascope.studies.planning import plan_study
+    from personascope.studies.planning import estimate_study, plan_study
 
     return estimate_study(study, plan_study(study, open_lineage(study.lineage)))
