@@ -154,16 +154,16 @@ def checkpoints(labels: Sequence[str]) -> list[Any]:
     return [Checkpoint(LINE, label) for label in labels]
 
 
-def walk(labels: Sequence[str], shelf: Any = None, during: Callable[[str], None] = lambda label: None) -> list[object]:
+def walk(labels: Sequence[str], cache: Any = None, during: Callable[[str], None] = lambda label: None) -> list[object]:
     """What every checkpoint of a lineage answers, or why it is not there."""
     from personascope.core.errors import CheckpointError
     from personascope.core.records import Request, Sampling
     from personascope.engines.opening import Opener, open_engine
 
     request, said = Request("who is there?", Sampling(max_tokens=6, temperature=0)), list[object]()
-    opener = Opener(open_engine if shelf is None else lambda checkpoint: cache.attach(open_engine(checkpoint)))
+    opener = Opener(open_engine if cache is None else lambda checkpoint: cache.attach(open_engine(checkpoint)))
     order = checkpoints(labels)
-    if shelf is not None:
+    if cache is not None:
         cache.prefetch_order(order)
     for checkpoint in order:
         try:
@@ -174,8 +174,8 @@ def walk(labels: Sequence[str], shelf: Any = None, during: Callable[[str], None]
     return said
 
 
-def loaded(shelf: Any, label: str, model: str = LINE) -> Any:
-    """An engine that gets its weights from a shelf, with them loaded."""
+def loaded(cache: Any, label: str, model: str = LINE) -> Any:
+    """An engine that gets its weights from a cache, with them loaded."""
     from personascope.core.lineages import Checkpoint
     from personascope.core.records import Request, Sampling
     from personascope.engines.opening import open_engine
@@ -202,9 +202,9 @@ def killed(seen: Seen, size: int) -> dict[str, object]:
     seen.stalled = {"step4": threading.Event()}
 
     def work() -> None:
-        shelf = CheckpointCache(disk=int(2.5 * size))
+        cache = CheckpointCache(disk=int(2.5 * size))
         cache.prefetch_order(checkpoints(LABELS))
-        engine = loaded(shelf, "step5")
+        engine = loaded(cache, "step5")
         signal.pause()
         engine.close()
 
@@ -238,9 +238,9 @@ def ended(seen: Seen) -> dict[str, object]:
     seen.stalled = {"step4": threading.Event()}
 
     def work() -> None:
-        shelf = CheckpointCache()
+        cache = CheckpointCache()
         cache.prefetch_order(checkpoints(LABELS))
-        loaded(shelf, "step5")
+        loaded(cache, "step5")
         os.read(told, 1)
         sys.exit(7)
 
@@ -283,38 +283,38 @@ def ahead(seen: Seen, size: int) -> dict[str, object]:
     )
     without = {"said": said, "came": came, "fetched": list(seen.fetched), "there": seen.there()}
     seen.begin("tight")
-    shelf = CheckpointCache(disk=int(1.5 * size))
+    cache = CheckpointCache(disk=int(1.5 * size))
     cache.prefetch_order(checkpoints(LABELS))
     with seen.watched():
-        engine = loaded(shelf, "step5")
+        engine = loaded(cache, "step5")
         before = list(seen.fetched)
         engine.close()
         after = seen.awaited("step4")
-        loaded(shelf, "step4").close()
+        loaded(cache, "step4").close()
     return {**without, "before": before, "after": after, "peak": seen.peak / size}
 
 
 def staying(seen: Seen, size: int) -> dict[str, object]:
-    """A checkpoint of the order that stays in use beside the others; and one shelf for two walks."""
+    """A checkpoint of the order that stays in use beside the others; and one cache for two walks."""
     from personascope.engines.hub.prefetch import CheckpointCache
 
     seen.begin("staying")
     seen.stalled = {"step4": threading.Event()}
-    shelf = CheckpointCache()
+    cache = CheckpointCache()
     cache.prefetch_order(checkpoints(LABELS[:4]), beside=checkpoints(["step3"]))
-    first = loaded(shelf, "step5")
+    first = loaded(cache, "step5")
     came = [seen.awaited("step4")]
-    beside = loaded(shelf, "step3")
+    beside = loaded(cache, "step3")
     seen.stalled.pop("step4").set()
     first.close()
-    loaded(shelf, "step4").close()
+    loaded(cache, "step4").close()
     came.append(seen.awaited("step2"))
     beside.close()
     found = {"came": came, "fetched": list(seen.fetched)}
     seen.begin("twice")
-    shelf = CheckpointCache(disk=int(1.5 * size))
+    cache = CheckpointCache(disk=int(1.5 * size))
     with seen.watched():
-        said = walk(LABELS[:2], shelf) + walk(LABELS[1::-1], shelf)
+        said = walk(LABELS[:2], cache) + walk(LABELS[1::-1], cache)
     return found | {"said": said, "peak": seen.peak / size}
 
 
@@ -335,22 +335,22 @@ def door(seen: Seen, size: int) -> dict[str, object]:
         "unchecked": refusal(lambda: loaded(CheckpointCache(disk=size // 2), "step5")),
         "fetched": list(seen.fetched),
     }
-    shelf = CheckpointCache(disk=int(1.5 * size))
-    first = loaded(shelf, "step5")
-    found["in_use"] = refusal(lambda: loaded(shelf, "step4"))
+    cache = CheckpointCache(disk=int(1.5 * size))
+    first = loaded(cache, "step5")
+    found["in_use"] = refusal(lambda: loaded(cache, "step4"))
     first.close()
-    loaded(shelf, "step4").close()
+    loaded(cache, "step4").close()
     notes = cache / ".locks" / "personascope" / "notes.json"
     notes.write_text("{")
-    found["notes"] = refusal(lambda: loaded(shelf, "step3"))
+    found["notes"] = refusal(lambda: loaded(cache, "step3"))
     found["without"] = refusal(lambda: loaded(CheckpointCache(), "step3").close())
     notes.unlink()
-    loaded(shelf, "step2").close()
+    loaded(cache, "step2").close()
     return found | {"there": seen.there(), "limit": DiskBudget().limit}
 
 
 def gone(seen: Seen) -> dict[str, object]:
-    """Revisions that are not there, or whose weights are not: the same words with a shelf and without."""
+    """Revisions that are not there, or whose weights are not: the same words with a cache and without."""
     from personascope.engines.hub.prefetch import CheckpointCache
 
     labels = ["step5", "gone", "hollow", "step4"]
@@ -369,24 +369,24 @@ def shared(seen: Seen, size: int) -> dict[str, object]:
     from personascope.engines.hub.prefetch import CheckpointCache
 
     seen.begin("shared")
-    shelf = CheckpointCache(disk=int(1.5 * size))
-    loaded(shelf, "step5").close()
+    cache = CheckpointCache(disk=int(1.5 * size))
+    loaded(cache, "step5").close()
     download.fetch(LINE, commit(LINE, "same"), ["*"])  # somebody else's, and the content of step5
     fetched = list(seen.fetched)
-    lost = loaded(shelf, "step4")  # the name of step5 goes, its content stays
+    lost = loaded(cache, "step4")  # the name of step5 goes, its content stays
     found = {"fetched": fetched, "there": seen.there(), "intact": seen.intact("same")}
     del lost
     gc.collect()
-    loaded(shelf, "step3").close()
+    loaded(cache, "step3").close()
     code = "import sys; from personascope.engines.hub.disk import DiskBudget; lock = DiskBudget().lock(*sys.argv[1:])"
     held = [sys.executable, "-c", code + "; print(flush=True); sys.stdin.read()", LINE, commit(LINE, "step3")]
     environment = os.environ | {"HF_HUB_CACHE": str(seen.cache)}
     with subprocess.Popen(held, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        found |= {"refused": refusal(lambda: loaded(shelf, "step2")), "kept": seen.there()}
+        found |= {"refused": refusal(lambda: loaded(cache, "step2")), "kept": seen.there()}
         process.kill()
-    loaded(shelf, "step2").close()
+    loaded(cache, "step2").close()
     return found | {"after": seen.there()}
 
 
@@ -397,9 +397,9 @@ def theirs(seen: Seen, size: int) -> dict[str, object]:
 
     cache = seen.begin("theirs")
     seen.stalled = {"step4": threading.Event()}
-    shelf = CheckpointCache(disk=int(2.5 * size))
+    cache = CheckpointCache(disk=int(2.5 * size))
     cache.prefetch_order(checkpoints(LABELS))
-    engine = loaded(shelf, "step5")
+    engine = loaded(cache, "step5")
     seen.awaited("step4")
     cache.prefetch_order(())
     seen.stalled.pop("step4").set()
@@ -426,12 +426,12 @@ def without(seen: Seen, size: int) -> dict[str, object]:
     from personascope.engines.hub.prefetch import CheckpointCache
 
     seen.begin("vast")
-    shelf, order = CheckpointCache(), ["step5", hub_stand_in.VAST]
+    cache, order = CheckpointCache(), ["step5", hub_stand_in.VAST]
     cache.prefetch_order(checkpoints(order))
-    loaded(shelf, order[0]).close()
+    loaded(cache, order[0]).close()
     seen.over()
     ahead = list(seen.fetched)
-    loaded(shelf, order[1]).close()
+    loaded(cache, order[1]).close()
     found: dict[str, object] = {"ahead": ahead, "fetched": list(seen.fetched)}
     seen.begin("lockless")
     locks, fcntl.flock = fcntl.flock, no_flock
@@ -454,11 +454,11 @@ def older(seen: Seen, size: int) -> dict[str, object]:
     seen.begin("older")
     if deleting := getattr(HFCacheInfo, "delete_files", None):
         del HFCacheInfo.delete_files
-    shelf = CheckpointCache(disk=int(1.5 * size))
-    loaded(shelf, "step5").close()
+    cache = CheckpointCache(disk=int(1.5 * size))
+    loaded(cache, "step5").close()
     download.fetch(LINE, commit(LINE, "same"), ["*"])
-    loaded(shelf, "step4").close()
-    loaded(shelf, "step3").close()
+    loaded(cache, "step4").close()
+    loaded(cache, "step3").close()
     if deleting:
         HFCacheInfo.delete_files = deleting
     contents = [blob for blob in seen.cache.glob("models--*/blobs/*") if blob.name in seen.contents]
@@ -524,10 +524,11 @@ def commands(seen: Seen, size: int, work: Path) -> dict[str, object]:
 
 def studied(seen: Seen, size: int, work: Path) -> dict[str, object]:
     """A study that steers another model along a lineage, with a limit and without: what was recorded."""
+    from personascope.studies.trace_study import study_of
+
     from personascope.engines.hub.prefetch import CheckpointCache
     from personascope.store.store import Store
     from personascope.studies.run import run_in
-    from personascope.studies.trace_study import study_of
 
     asked = {"max_tokens": 4, "draws": 1, "temperature": 1.0}
     way = {"layer": 2, "strength": 1.0, "unit": "vector"}
@@ -535,11 +536,11 @@ def studied(seen: Seen, size: int, work: Path) -> dict[str, object]:
     table |= {"limit": 1, "extraction": asked, "evaluation": asked, "controls": {"random": 0, "shuffled": 0}}
     table |= {"traits": [{"trait": "cruel", "extract": "lab", "points": [{"steering": way}]}]}
     found: dict[str, object] = {}
-    for name, shelf in (("plain", CheckpointCache()), ("disk", CheckpointCache(disk=int(2.5 * size)))):
+    for name, cache in (("plain", CheckpointCache()), ("disk", CheckpointCache(disk=int(2.5 * size)))):
         seen.begin(f"study-{name}")
         store = Store(work / f"study-{name}")
         with seen.watched():
-            run_in(store, study_of(table, source="test"), checkpoint_cache=shelf)
+            run_in(store, study_of(table, source="test"), checkpoint_cache=cache)
         with contextlib.closing(sqlite3.connect(next(store.path.glob("*.sqlite*")))) as records:
             found[f"records-{name}"] = sorted(records.execute("SELECT key, value FROM records").fetchall())
         found |= {f"peak-{name}": seen.peak / size, f"fetched-{name}": list(seen.fetched)}

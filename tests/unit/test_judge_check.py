@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from personascope.rows import read_rows
 
 from fake_endpoint import FakeEndpoint, Fault, Speech
 from personascope.core.errors import JudgeError, TraitError
 from personascope.core.records import Case
 from personascope.core.tables import read_rows
 from personascope.core.traits import Rubric, load_trait
-from personascope.endpoints import Retry
 from personascope.judges.openai import OpenAIJudge
 from personascope.lab.judge import LabJudge
+from personascope.providers.endpoints import Retry
 from personascope.store.store import Store
 from personascope.studies.judges import check_judge, compare, load_anchors, load_rubric, next_draw
 from personascope.studies.model_scores import correlate, load_scores

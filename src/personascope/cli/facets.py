@@ -145,11 +145,10 @@ class _Asking:
 
     def __init__(self, name: str | None, url: str | None, budget: str | None) -> None:
         from personascope.core.errors import JudgeError
-        from personascope.costs import Budget
         from personascope.engines.opening import open_engine
         from personascope.judges.openai import OpenAIJudge
         from personascope.judges.opening import open_judge
-        from personascope.ledger import Ledger
+        from personascope.providers.costs import Budget, Ledger
 
         if name is None:
             raise JudgeError("no judge was named: give --judge [ENDPOINT:]MODEL")

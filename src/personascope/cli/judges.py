@@ -128,8 +128,7 @@ class _Opening:
     def __init__(
         self, url: str | None, budget: str | None, price: str | None, where: tuple[str | None, str | None]
     ) -> None:
-        from personascope.costs import Budget, price_given
-        from personascope.ledger import Ledger
+        from personascope.providers.costs import Budget, Ledger, price_given
 
         self.ledger = Ledger(
             budget=Budget.parse(budget) if budget is not None else None,
@@ -183,8 +182,8 @@ def _checked(asked: _Asked, anchors: Sequence[Anchor], store: Store) -> JudgeChe
 
 def _estimate(judge: Judge, anchors: Sequence[Anchor], times: int) -> None:
     """Says what a judge's calls will take, if they cost anything and none is remembered."""
-    from personascope.costs import estimate, price_of
     from personascope.judges.openai import OpenAIJudge
+    from personascope.providers.costs import estimate, price_of
 
     if isinstance(judge, OpenAIJudge):
         found = estimate(
@@ -244,8 +243,8 @@ def _told(judge: str, labels: Path, anchors: Sequence[Anchor], checked: JudgeChe
 
 def _last(path: Path, found: dict[str, Any]) -> str | None:
     """When the judge was asked the last time before this one, if the history knows."""
-    from personascope.core.tables import read_rows
     from personascope.core.errors import JudgeError
+    from personascope.core.tables import read_rows
 
     rows = [row for _, row in read_rows(path, error=JudgeError)] if path.is_file() else []
     asked = (found["judge"], found["rubric"], found["draw"] - 1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from personascope.cli import outputs, terminal
-from personascope.cli.opening import load_chosen, sampling_for, checkpoint_cache_of
+from personascope.cli.opening import checkpoint_cache_of, load_chosen, sampling_for
 from personascope.cli.options import (
     STORE,
     Device,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from personascope.engines import Engine
     from personascope.engines.hub.prefetch import CheckpointCache
     from personascope.judges import Judge
-    from personascope.ledger import Ledger
+    from personascope.providers.costs import Ledger
 
 
 COSTS = "costs.jsonl"
@@ -44,8 +44,7 @@ class Asking:
 
 def ledger_of(budget: str | None, price: str | None) -> Ledger:
     """The ledger of a budget and a price as a command line gives them; without a budget it only counts."""
-    from personascope.costs import Budget, price_given
-    from personascope.ledger import Ledger
+    from personascope.providers.costs import Budget, Ledger, price_given
 
     return Ledger(
         budget=Budget.parse(budget) if budget else None, price=price_given(price) if price is not None else None
@@ -96,13 +95,17 @@ def engine_for(model: str, store: Path, notice: Any, *, engine: str = "transform
     return RememberingEngine(open_engine(model, engine=engine, **how), Store(store), notice=notice)
 
 
-def judge_for(name: str | None, model: str, store: Path, notice: Any) -> Judge:
-    """The judge a verb was given, remembering in a store; the lab has its own."""
+def judge_for(name: str | None, model: str, store: Path, notice: Any, **how: Any) -> Judge:
+    """The judge a verb was given, remembering in a store; the lab has its own. ``how`` is for a model on this machine:
+    its ``engine``, ``device`` and ``dtype``.
+    """
     from personascope.core.errors import JudgeError
+    from personascope.engines.opening import open_engine
     from personascope.judges.opening import open_judge
     from personascope.store.caching import RememberingJudge
     from personascope.store.store import Store
 
     if name is None and model != "lab":
-        raise JudgeError(f"no judge was named for {model}: give --judge [ENDPOINT:]MODEL, or --no-judge")
-    return RememberingJudge(open_judge(name or "lab"), Store(store), notice=notice)
+        raise JudgeError(f"no judge was named for {model}: give --judge [ENDPOINT:]MODEL, engine:MODEL or --no-judge")
+    judge = open_judge(name or "lab", open_engine=lambda other: open_engine(other, **how))
+    return RememberingJudge(judge, Store(store), notice=notice)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from personascope.cli import outputs, terminal
-from personascope.cli.opening import COSTS, Asking, ledger_of, sampling_for, checkpoint_cache_of
+from personascope.cli.opening import COSTS, Asking, checkpoint_cache_of, ledger_of, sampling_for
 from personascope.cli.options import (
     Device,
     Dtype,
@@ -193,7 +193,10 @@ def _run(chosen: StudyFile, out: Path, asking: Asking, *, as_json: bool) -> None
         with terminal.progress(counted.get("responses", 0) + counted.get("verdicts", 0)) as bar:
             where = (folder, Store(store), asking.device, asking.dtype, bar)
             context = RunContext(
-                *where, ledger=asking.ledger, engine=asking.engine, checkpoint_cache=asking.checkpoint_cache or checkpoint_cache_of(None)
+                *where,
+                ledger=asking.ledger,
+                engine=asking.engine,
+                checkpoint_cache=asking.checkpoint_cache or checkpoint_cache_of(None),
             )
             report = run(chosen, context, command=tuple(sys.argv))
     finally:

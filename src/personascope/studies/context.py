@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from personascope.core.errors import CheckpointError
 from personascope.core.lineages import Checkpoint, Lineage, load_lineage
 from personascope.engines import Engine
-from personascope.engines.opening import open_engine, open_lineage
 from personascope.engines.hub.prefetch import CheckpointCache
+from personascope.engines.opening import open_engine, open_lineage
 from personascope.judges import Judge
 from personascope.judges.opening import open_judge
 from personascope.store.caching import Notice, RememberingEngine, RememberingJudge, silent
@@ -25,7 +25,7 @@ from personascope.store.store import Store
 from personascope.writers import Writer
 
 if TYPE_CHECKING:
-    from personascope.ledger import Ledger
+    from personascope.providers.costs import Ledger
 
 Made = TypeVar("Made")
 

@@ -21,11 +21,11 @@ from jaxtyping import Float
 from personascope.core.lineages import Checkpoint
 from personascope.core.records import Case, Probe, Readings, Request, Response, Verdict
 from personascope.core.traits import Prompt, Rubric, Trait
-from personascope.costs import price_of, sum_of
 from personascope.engines import Engine
 from personascope.judges import Judge
 from personascope.judges.openai import OpenAIJudge
 from personascope.judges.opening import open_judge
+from personascope.providers.costs import price_of, sum_of
 from personascope.store.store import Store
 from personascope.studies.context import Made, RunContext, name_of
 from personascope.writers import Writer

@@ -146,7 +146,9 @@ class Study(BaseStudy):
         lineage, traits = context.open_lineage(self.lineage), context.inputs.get("traits") or self.load_traits()
         others = [target_named(lineage, each).checkpoint for each in self.steered if each != ITSELF]
         judge = context.open_judge(self.judge)
-        context.checkpoint_cache.prefetch_order([each.checkpoint for each in reversed(self.cut(lineage).milestones)], beside=others)
+        context.checkpoint_cache.prefetch_order(
+            [each.checkpoint for each in reversed(self.cut(lineage).milestones)], beside=others
+        )
         opener = Opener(context.open_engine, keep=1 + len(others))
         try:
             result = run_study(self, lineage, traits, open_engine=opener, judge=judge)

@@ -23,7 +23,7 @@ from personascope.studies.registry import beside
 if TYPE_CHECKING:
     import pandas as pd
 
-    from personascope.costs import Estimate
+    from personascope.providers.costs import Estimate
 
 FILES: Final = ("facets.csv", "rates.csv", "facets.png", "facets.pdf", "agreement.csv", "labelled.csv")
 
