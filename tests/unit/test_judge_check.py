@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from personascope.rows import read_rows
 
 from fake_endpoint import FakeEndpoint, Fault, Speech
 from personascope.core.errors import JudgeError, TraitError

@@ -192,12 +192,8 @@ def _run(chosen: StudyFile, out: Path, asking: Asking, *, as_json: bool) -> None
     try:
         with terminal.progress(counted.get("responses", 0) + counted.get("verdicts", 0)) as bar:
             where = (folder, Store(store), asking.device, asking.dtype, bar)
-            context = RunContext(
-                *where,
-                ledger=asking.ledger,
-                engine=asking.engine,
-                checkpoint_cache=asking.checkpoint_cache or checkpoint_cache_of(None),
-            )
+            cache = asking.checkpoint_cache or checkpoint_cache_of(None)
+            context = RunContext(*where, ledger=asking.ledger, engine=asking.engine, checkpoint_cache=cache)
             report = run(chosen, context, command=tuple(sys.argv))
     finally:
         asking.settle(store / COSTS)

@@ -4,8 +4,8 @@ Owns: :func:`open_engine`, :func:`open_lineage` and :class:`Opener`. The one law
 engines open where they are named and weights stay loaded only while they are in use.
 
 What computes a model is an entry point of the group ``personascope.engines``: a function or class that takes a
-:class:`~personascope.core.lineages.Checkpoint` and the keywords ``device``, ``dtype`` and ``device_map`` (each a string or
-None), and returns an engine.
+:class:`~personascope.core.lineages.Checkpoint` and the keywords ``device``, ``dtype`` and ``device_map`` (each a
+string or None), and returns an engine.
 """
 
 from __future__ import annotations

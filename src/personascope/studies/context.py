@@ -37,8 +37,8 @@ class RunContext:
     ``written`` is called with every file that was written, ``notice`` with progress. ``ledger`` counts what calls cost
     and stops them where a budget ends; ``engine`` names what computes models. ``opened`` notes every engine that was
     opened, or why there is none, so that the study can be drawn again from the records alone. ``judges`` are the opened
-    ones. Weights come from the ``checkpoint_cache``: a study that follows a lineage gives it the order. ``inputs`` are values that
-    a kept study carries in itself, in the place of files that may have changed since.
+    ones. Weights come from the ``checkpoint_cache``: a study that follows a lineage gives it the order. ``inputs`` are
+    values that a kept study carries in itself, in the place of files that may have changed since.
     """
 
     out: Path
