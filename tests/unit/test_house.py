@@ -201,7 +201,7 @@ def test_every_public_name_exists_and_type_checkers_see_the_same():
 
 @pytest.mark.parametrize("name", ["trace", "extract", "respond"])
 def test_a_function_named_like_its_module_stays_a_function(name):
-    code = f"import personascope, personascope.studies.trace_study, personascope.{name}\nassert callable(personascope.{name})"
+    code = f"import personascope, personascope.studies.trace, personascope.{name}\nassert callable(personascope.{name})"
     code += f"\nfrom personascope.{name} import *\nimport personascope as p\nassert callable(p.{name})"
     subprocess.run([sys.executable, "-c", code], check=True)
 
