@@ -124,10 +124,10 @@ def imports_of(text: str, package: str) -> set[str]:
         ("import personascope", "judges", {""}),
         ("from personascope import calls", "judges", {"calls"}),
         ("from personascope import calls as them, load_trait", "", {"calls", ""}),
-        ("from personascope.engines import transformers, Engine", "", {"engines.transformers", "engines"}),
-        ("from personascope.engines.transformers import TransformersEngine", "", {"engines.transformers"}),
-        ("from . import transformers", "engines", {"engines.transformers"}),
-        ("from .transformers import TransformersEngine", "engines", {"engines.transformers"}),
+        ("from personascope.engines import opening, Engine", "", {"engines.opening", "engines"}),
+        ("from personascope.engines.hf.engine import TransformersEngine", "", {"engines.hf.engine"}),
+        ("from . import opening", "engines", {"engines.opening"}),
+        ("from .engine import TransformersEngine", "engines.hf", {"engines.hf.engine"}),
         ("from .. import calls", "judges", {"calls"}),
         ("from ..store import Store", "judges", {"store"}),
         ("from .store import Store", "", {"store"}),
@@ -222,14 +222,14 @@ def test_functions_and_files_stay_short():
     too_long = []
     for path in MODULES:
         text = path.read_text(encoding="utf-8")
-        if (lines := text.count("\n")) > 300:
+        if (lines := text.count("\n")) > 500:
             too_long.append(f"{name_of(path)} has {lines} lines")
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, FUNCTIONS):
                 body = node.body[1:] if ast.get_docstring(node) else node.body
                 if body and (length := node.end_lineno - body[0].lineno + 1) > 50:
                     too_long.append(f"{name_of(path)}.{node.name} has {length} lines")
-    assert not too_long, f"functions hold at most 50 lines and files 300: {too_long}"
+    assert not too_long, f"functions hold at most 50 lines and files 500: {too_long}"
 
 
 def parameters_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:

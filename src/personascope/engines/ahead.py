@@ -58,7 +58,7 @@ class Ahead(threading.Thread):
 
     def run(self) -> None:
         """Fetches, tells it, and reads."""
-        from personascope.engines import loading
+        from personascope.engines.hf import loading
 
         atexit.register(self._ended)
         try:
@@ -78,7 +78,7 @@ class Ahead(threading.Thread):
         self.join(timeout=1)
 
     def _fetch(self) -> Path:
-        from personascope.engines import loading
+        from personascope.engines.hf import loading
 
         asked = self._checkpoint
         if asked.path is not None:

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from personascope.core.lineages import Checkpoint
-from personascope.engines import loading, products
-from personascope.engines.blocks import ResidualStream
-from personascope.engines.decoding import Loaded
+from personascope.engines.hf import cpu, loading
+from personascope.engines.hf.decoding import Loaded
+from personascope.engines.hf.hooks import ResidualStream
 
 Weights = Callable[[Checkpoint], AbstractContextManager[Path]]
 """Gives the folder of a resolved checkpoint's weights, for as long as it is held open."""
@@ -43,12 +43,12 @@ def load(
     """The model of a resolved checkpoint, and what is to be closed when it is let go: its folder is in use till then.
 
     Raises:
-        CheckpointError, EngineError: as :func:`personascope.engines.loading.load_model`.
+        CheckpointError, EngineError: as :func:`personascope.engines.hf.loading.load_model`.
     """
     with ExitStack() as held:
         folder = held.enter_context(weights(checkpoint))
         model: Any = loading.load_model(checkpoint, folder=folder, device=device, dtype=dtype, device_map=device_map)
-        products.quicken(model)
+        cpu.quicken(model)
         text = config.get_text_config(decoder=True)
         blocks, width = int(text.num_hidden_layers), int(text.hidden_size)
         loaded = Loaded(

@@ -54,10 +54,10 @@ def open_engine(
     if not isinstance(where, Checkpoint):
         where = Checkpoint.at(where, revision=revision, adapter=adapter)
     if engine == "vllm":
-        from personascope.engines.vllm import VLLMEngine
+        from personascope.engines.vllm.engine import VLLMEngine
 
         return VLLMEngine(where, device=device, dtype=dtype)
-    from personascope.engines.transformers import TransformersEngine
+    from personascope.engines.hf.engine import TransformersEngine
 
     return TransformersEngine(where, device=device, dtype=dtype, device_map=device_map)
 

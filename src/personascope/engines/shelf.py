@@ -102,7 +102,7 @@ class Shelf:
 
     @contextmanager
     def _lent(self, checkpoint: Checkpoint) -> Iterator[Path]:
-        from personascope.engines import loading
+        from personascope.engines.hf import loading
 
         if checkpoint.path is not None:
             yield checkpoint.path
@@ -206,7 +206,8 @@ def _same(asked: Checkpoint, resolved: Checkpoint) -> bool:
 
 def _kept(checkpoint: Checkpoint) -> Path:
     """The folder of weights that the cache has."""
-    from personascope.engines import cached, loading
+    from personascope.engines import cached
+    from personascope.engines.hf import loading
 
     folder = cached.snapshot_of(checkpoint.model, checkpoint.revision)
     if not loading.weight_files(folder):
@@ -218,7 +219,8 @@ def _kept(checkpoint: Checkpoint) -> Path:
 
 def _weights_of(checkpoint: Checkpoint) -> Listing | None:
     """The files of the weights; ``None`` where the Hub cannot be reached."""
-    from personascope.engines import hub, loading
+    from personascope.engines import hub
+    from personascope.engines.hf import loading
 
     listing = hub.list_files(checkpoint.model, checkpoint.revision)
     return None if listing is None else listing.only(loading.needed_among(listing.names)[0])
