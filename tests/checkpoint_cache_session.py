@@ -548,7 +548,7 @@ def studied(seen: Seen, size: int, work: Path) -> dict[str, object]:
 def main(root: Path, work: Path) -> None:
     """Every scene; what it saw goes to standard output as JSON."""
     server = hub_stand_in.serve(root, work / "home")
-    import personascope.engines.transformers  # before any process is made of this one  # noqa: F401
+    import personascope.engines.hf.engine  # before any process is made of this one  # noqa: F401
 
     publish(root)
     gc.collect()

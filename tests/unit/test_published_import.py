@@ -26,7 +26,7 @@ from personascope.core.lineages import Checkpoint
 from personascope.core.records import Bar, Pair, Request, Response, Verdict
 from personascope.core.traits import load_trait
 from personascope.core.vectors import load_vector
-from personascope.engines import rendering
+from personascope.engines.hf import rendering
 from personascope.engines.scripted import ScriptedEngine, scripted_lineage
 from personascope.interop.published import open_published
 from personascope.judges.scripted import ScriptedJudge
