@@ -89,7 +89,7 @@ def _drawings(store: Any) -> list[tuple[str, tuple[str, ...], Draw]]:
     from personascope.core.errors import PersonascopeError
     from personascope.studies.artifacts import FILES
     from personascope.studies.replay import RecordedWorkplace, kept_studies
-    from personascope.studies.run import drawable_again, finished_studies, write_results
+    from personascope.studies.run import Unreadable, drawable_again, finished_studies, write_results
 
     def trace(kept: Any) -> Draw:
         return lambda folder, made: write_results(drawable_again(store, kept), folder, made=made)
@@ -103,7 +103,10 @@ def _drawings(store: Any) -> list[tuple[str, tuple[str, ...], Draw]]:
 
         return draw
 
-    found = [(each.study.name, FILES, trace(each)) for each in finished_studies(store)]
+    found = [
+        (each.study.name, () if isinstance(each, Unreadable) else FILES, trace(each))
+        for each in finished_studies(store)
+    ]
     for name, kept in kept_studies(store):
         if isinstance(kept, PersonascopeError):
             found.append((name, (), unread(kept)))

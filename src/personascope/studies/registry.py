@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import pkgutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,13 +19,8 @@ from personascope.core.files import bundled, check_name, found_beside, read_toml
 if TYPE_CHECKING:
     from personascope.studies.context import Report, Workplace
 
-_MODULES = {
-    **{name: f"personascope.studies.{name}" for name in ("trace", "maps", "spans", "discourse", "several")},
-    **{
-        name: f"personascope.applications.{name}.study"
-        for name in ("capability", "facets", "finetune", "monitor", "sae", "screen", "shift")
-    },
-}
+_BESIDE = frozenset({"workplace", "recorded"})
+"""Modules of this package that are no kind."""
 
 
 class Kind(Protocol):
@@ -117,7 +113,8 @@ def kinds() -> list[str]:
         >>> "trace" in kinds()
         True
     """
-    return sorted(_MODULES)
+    found = (each.name for each in pkgutil.iter_modules(__path__))
+    return sorted(each for each in found if each not in _BESIDE and not each.startswith("_"))
 
 
 def open_study(name: str | Path) -> Chosen:

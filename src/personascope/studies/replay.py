@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from personascope.applications.finetune.run import Run
     from personascope.core.samples import Sample
 
-_TRACES = ("trace", "published", "several")
+_KEPT_OTHERWISE = ("trace", "several")
 """Kinds that are kept in a way of their own, or are made of others that are."""
 
 
@@ -92,7 +92,7 @@ class Kept:
 
 def keep(chosen: Chosen, place: Workplace) -> None:
     """Keeps a study that was run in a workplace in its store, so that it can be drawn again."""
-    if chosen.kind in _TRACES:
+    if chosen.kind in _KEPT_OTHERWISE:
         return
     # What a study names lies beside its file, wherever it is drawn from.
     source = str(Path(chosen.source).absolute())
@@ -102,11 +102,14 @@ def keep(chosen: Chosen, place: Workplace) -> None:
 
 
 def kept_studies(store: Store) -> list[tuple[str, Kept | PersonascopeError]]:
-    """The studies of a store that are no traces, by name; or why one cannot be read any more: a file is gone."""
+    """The studies that :func:`keep` kept in a store, by name; or why one cannot be read any more: a file is gone.
+
+    The others are :func:`personascope.studies.run.finished_studies`.
+    """
     found: list[tuple[str, Kept | PersonascopeError]] = []
     for each in store.studies():
         about = each["study"]
-        if about["kind"] in _TRACES:
+        if "table" not in about:
             continue
         try:
             found.append((about["name"], Kept(study_in(about["table"], source=about["source"]), each["engines"])))

@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
-import pandas as pd
-
-from personascope.core.errors import CheckpointError, StoreError
+from personascope import plugins
+from personascope.core.errors import CheckpointError, PluginError, StoreError
 from personascope.core.files import value_of
 from personascope.core.lineages import Checkpoint, Lineage
 from personascope.core.traits import Trait
@@ -22,8 +21,6 @@ from personascope.engines.opening import Opener, open_engine, open_lineage
 from personascope.engines.shelf import Shelf
 from personascope.judges import Judge
 from personascope.judges.opening import open_judge
-from personascope.published.imported import Imported
-from personascope.published.imported import answer_rows as imported_answer_rows
 from personascope.store.caching import (
     Notice,
     RecordedEngine,
@@ -109,18 +106,67 @@ def run_in(
     return result
 
 
-def finished_studies(store: Store) -> list[Finished | Imported]:
-    """The traces that were finished on a store, and those that were imported into it.
+class Named(Protocol):
+    """What a kept study is called."""
 
-    Studies of other kinds are kept there too: see :mod:`personascope.studies.replay`.
+    @property
+    def name(self) -> str: ...
+
+
+class KeptStudy(Protocol):
+    """A study that a plugin keeps whole in a store, as :meth:`Store.keep_study` takes it: ``study`` names it.
+
+    The plugin's class is a dataclass of all that is kept; ``study`` has a ``kind``, by which it is found among the
+    entry points ``personascope.studies.trace_study``.
     """
-    source = f"a study kept in {store.path}"
-    kinds: dict[str, type[Finished | Imported]] = {"trace": Finished, "published": Imported}
-    return [
-        value_of(value, kinds[value["study"]["kind"]], source=source, error=StoreError)
-        for value in store.studies()
-        if value["study"]["kind"] in kinds
-    ]
+
+    @property
+    def study(self) -> Named: ...
+
+    def drawable(self, store: Store) -> Drawable:
+        """What its files are made of, from the store alone."""
+
+
+@dataclass(frozen=True)
+class Name:
+    """The name of a study of which nothing else can be read."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A kept study of a kind that no installed package reads, and what to do about it."""
+
+    study: Name
+    problem: PluginError
+
+    def drawable(self, store: Store) -> Drawable:
+        """Nothing.
+
+        Raises:
+            PluginError: always.
+        """
+        raise self.problem
+
+
+def finished_studies(store: Store) -> list[Finished | KeptStudy]:
+    """The traces that were finished on a store, and the studies that plugins keep there.
+
+    A study whose plugin is missing is :class:`Unreadable`. Studies of other kinds are kept there too: see
+    :mod:`personascope.studies.replay`.
+    """
+    return [_finished(value, store) for value in store.studies() if "table" not in value["study"]]
+
+
+def _finished(value: dict[str, Any], store: Store) -> Finished | KeptStudy:
+    name, kind = value["study"]["name"], value["study"]["kind"]
+    try:
+        reads: type[Any] = Finished if kind == "trace" else plugins.load(plugins.STUDIES, kind)
+    except PluginError as problem:
+        return Unreadable(Name(name), PluginError(f"study '{name}' in {store.path}: {problem}"))
+    kept: Finished | KeptStudy = value_of(value, reads, source=f"a study kept in {store.path}", error=StoreError)
+    return kept
 
 
 def run_again(store: Store, kept: Finished) -> StudyResult:
@@ -142,12 +188,11 @@ def run_again(store: Store, kept: Finished) -> StudyResult:
     return run_study(kept.study, kept.lineage, kept.traits, open_engine=open_recorded, judge=judge)
 
 
-def drawable_again(store: Store, kept: Finished | Imported) -> Drawable:
-    """What the files of a finished or an imported study are made of, from the store alone.
+def drawable_again(store: Store, kept: Finished | KeptStudy) -> Drawable:
+    """What the files of a finished study are made of, from the store alone.
 
     Raises:
         StoreError: as :func:`run_again`.
+        PluginError: if no installed package reads studies of its kind.
     """
-    if isinstance(kept, Finished):
-        return drawable(run_again(store, kept))
-    return Drawable(imported_answer_rows(store, kept), kept.vectors(store), pd.DataFrame())
+    return drawable(run_again(store, kept)) if isinstance(kept, Finished) else kept.drawable(store)
