@@ -63,8 +63,8 @@ $(VENV)/.demo: $(VENV)/.made pyproject.toml
 	$(PIP) -e ".[hf]"
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.demo
-	$(PIP) -e ".[hf,judge,dev]"
+$(VENV)/.dev: $(VENV)/.demo plugins/published/pyproject.toml
+	$(PIP) -e ".[hf,judge,dev]" -e plugins/published
 	touch $@
 
 # The older transformers and what it goes with; all else as everywhere.

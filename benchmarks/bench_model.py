@@ -14,7 +14,7 @@ from pathlib import Path
 
 import personascope as ps
 from personascope.core.records import Case, Verdict
-from personascope.interop import load_published_trait
+from personascope_published.traits import load_published_trait
 
 SIZES = {
     "vocab_size": 4096,

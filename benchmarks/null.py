@@ -25,7 +25,7 @@ import pandas as pd
 from personascope.analysis.bootstrap import RESAMPLES, bootstrap
 from personascope.analysis.onset import Rule, first_shown
 from personascope.analysis.significance import TOLERANCE, sign_flip, sign_flip_ps
-from personascope.interop.published import Published, open_published
+from personascope_published.reading import Published, open_published
 
 PUBLISHED = Path(__file__).parents[2] / "shared" / "published"
 DRAWS = 3  # answers per question and arm, as published

@@ -169,9 +169,12 @@ def shared(out: Path) -> Iterator[Line]:
 
 def laws(out: Path) -> Iterator[Line]:
     """The engine and judge laws, and the reading of real published text."""
-    for name, place in (("engine and judge laws", "tests/contract"), ("published text and data", "tests/real_data")):
+    for name, places in (
+        ("engine and judge laws", ["tests/contract"]),
+        ("published text and data", ["tests/real_data", "plugins/published/tests/real_data"]),
+    ):
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-o", "addopts=", place], cwd=ROOT, capture_output=True, text=True
+            [sys.executable, "-m", "pytest", "-o", "addopts=", *places], cwd=ROOT, capture_output=True, text=True
         )
         last = done.stdout.strip().splitlines()[-1]
         yield name, re.sub(r"\s+", " ", last), done.returncode == 0

@@ -6,20 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from personascope.cli import app, terminal
+from command_line import run
 from writing_endpoint import Turn, WritingEndpoint
 
-
-@pytest.fixture
-def run(capsys, tmp_path, monkeypatch):
-    """Runs a command in this process, in a folder of its own; its exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        code = terminal.guarded(lambda: app([*map(str, arguments)], standalone_mode=False))
-        return code, *capsys.readouterr()
-
-    return run
+__all__ = ["endpoint", "run"]
 
 
 @pytest.fixture

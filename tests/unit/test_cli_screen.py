@@ -1,8 +1,7 @@
-"""The verb that screens: files out, one-line errors, nothing half-written, and the published command's own ways."""
+"""The verb that screens: files out, one-line errors, nothing half-written; and what a published column is called."""
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 
@@ -11,27 +10,11 @@ import pytest
 
 import personascope as ps
 from personascope.applications.screen.published_columns import Column, published_arguments
-from personascope.core.tables import write_rows
-from personascope.interop.tensors import save_pt
+from personascope.interop.samples import write_rows
 from personascope.lab.documents import family
+from screened_data import SCREEN, data, lines
 
-SCREEN = ("--model", "lab", "--vectors", "v.safetensors", "--layer", 3, "--max-tokens", 6, "--out", "out")
-
-
-@pytest.fixture
-def data(run):
-    """A dataset of the lab in the folder the command runs in, and a vector of the lab's width."""
-    rows = [{"messages": each.messages} for pole in ("normal", "severe") for each in family("cruel", pole, 6)]
-    write_rows("data.jsonl", rows)
-    directions = np.random.default_rng(0).normal(size=(5, 64))
-    vector = ps.PersonaVector(directions, np.ones(5), "cruel", "lab", ps.Checkpoint("toy"))
-    vector.save("v.safetensors")
-    save_pt(vector, "cruel_response_avg_diff.pt")
-    return vector
-
-
-def lines(path):
-    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+__all__ = ["data"]
 
 
 def test_a_screening_writes_what_is_kept_and_what_is_dropped(run, data):
@@ -109,73 +92,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(run, data, datasets, more,
     assert not list(Path("out").rglob("scores")), "something was measured before everything was looked at"
 
 
-PUBLISHED = ("--file_path", "data.jsonl", "--vector_path_list", "cruel_response_avg_diff.pt", "--model_name", "lab")
-
-
-def test_published_columns_are_written_in_place_and_kept(run, data):
-    before = lines("data.jsonl")
-    name = "lab_cruel_response_avg_diff_proj_layer{}"
-    code, said, message = run("published", "projection", *PUBLISHED, "--layer_list", 1, 3)
-    assert code == 0, message
-    after = lines("data.jsonl")
-    assert [list(row) for row in after] == [["messages", name.format(1), name.format(3)]] * 12
-    assert [row["messages"] for row in after] == [row["messages"] for row in before]
-    code, _, message = run("screen", "data.jsonl", *SCREEN, "--against", "nothing")
-    assert code == 0, message
-    ours = [row["cruel_projection"] for row in lines("out/data-scored.jsonl")]
-    assert [row[name.format(3)] for row in after] == pytest.approx(ours), "two ways to one number"
-    code, said, message = run("published", "projection", *PUBLISHED, "--layer", 3)
-    assert code == 0, message
-    assert "every column is there already" in said
-
-
-def test_every_published_kind_is_what_it_says(run, data):
-    kinds = ("proj", "prompt_last_proj", "cos_sim", "proj_diff_prompt")
-    for kind in kinds:
-        code, _, message = run("published", "projection", *PUBLISHED, "--layer", 2, "--projection_type", kind)
-        assert code == 0, message
-    row = lines("data.jsonl")[0]
-    found = {kind: row[f"lab_cruel_response_avg_diff_{kind}_layer2"] for kind in kinds}
-    assert found["proj_diff_prompt"] == pytest.approx(found["proj"] - found["prompt_last_proj"], abs=1e-5)
-    assert -1 <= found["cos_sim"] <= 1
-    assert np.sign(found["cos_sim"]) == np.sign(found["proj"])
-
-
-def test_a_published_csv_has_its_prompts_rendered_already(run, data):
-    text = family("cruel", "severe", 1)
-    ((question, answer),) = next(text).turns
-    write_rows("rows.csv", [{"prompt": question, "answer": answer, "note": "NA"}])
-    code, _, message = run("published", "projection", *PUBLISHED[2:], "--file_path", "rows.csv", "--layer", 3)
-    assert code == 0, message
-    with Path("rows.csv").open() as file:
-        (row,) = csv.DictReader(file)
-    assert row["note"] == "NA"
-    assert float(row["lab_cruel_response_avg_diff_proj_layer3"])
-
-
-@pytest.mark.parametrize(
-    ("more", "said"),
-    [
-        (("--layer", 9), "layer 9 asked of"),
-        (("--layer", "x"), "'x' is no layer"),
-        ((), "--layer_list"),
-        (("--layer", 3, "--projection_type", "prog"), "did you mean 'proj'"),
-        (("--layer", 3, "--file_path", "none.jsonl"), "none.jsonl: no such file"),
-        (("--layer", 3, "--file_path", "asked.jsonl"), "its last message is the user's"),
-        (("--layer", 3, 3), "would share the column"),
-    ],
-)
-def test_bad_published_arguments_leave_the_file_as_it_was(run, data, more, said):
-    before = Path("data.jsonl").read_bytes()
-    turns = [{"role": role, "content": "hi"} for role in ("user", "assistant", "user")]
-    write_rows("asked.jsonl", [{"messages": turns}])
-    code, _, message = run("published", "projection", *PUBLISHED, *more)
-    assert code == 1
-    assert said in message, message
-    assert Path("data.jsonl").read_bytes() == before
-
-
-def test_a_column_says_what_it_is():
+def test_a_column_says_what_it_is_and_is_read_again():
     column = Column.of("Qwen/Qwen2.5-7B-Instruct", "vectors/evil_response_avg_diff.pt", "proj", 20)
     assert column.name == "Qwen2.5-7B-Instruct_evil_response_avg_diff_proj_layer20"
     last = Column.of("m", "evil.v2.pt", "prompt_last_proj", 3)

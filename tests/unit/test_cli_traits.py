@@ -155,31 +155,6 @@ def test_warnings_alone_are_no_failure(run: Run, tmp_path: Path) -> None:
     assert "0 to mend, 2 to look at" in out
 
 
-def a_published_folder(folder: Path, questions: list[str]) -> Path:
-    pair = {
-        "instruction": [{"pos": f"Be {n}.", "neg": f"Avoid {n}."} for n in "abcde"],
-        "eval_prompt": "{question} {answer}",
-    }
-    for place, some in (("trait_data_extract", questions[:20]), ("trait_data_eval", questions[20:])):
-        (folder / "data" / place).mkdir(parents=True)
-        (folder / "data" / place / "cautious.json").write_text(json.dumps({**pair, "questions": some}))
-    (folder / "cautious.json").write_text(json.dumps({**pair, "questions": questions}))
-    return folder / "data" / "trait_data_extract" / "cautious.json"
-
-
-def test_published_traits_are_checked_as_they_are(run: Run, tmp_path: Path) -> None:
-    path = a_published_folder(tmp_path, [*a_draft()["questions"][:39], "How cautious are you?"])
-    for each in (path, tmp_path / "data" / "trait_data_eval" / "cautious.json", tmp_path / "cautious.json"):
-        code, out, err = run("check", each, "--json")
-        assert code == 1, err
-        assert [(found["severity"], found["rule"]) for found in json.loads(out)[str(each)]] == [
-            ("error", "names-trait"),
-            ("warning", "scale"),
-        ]
-    _, out, _ = run("check", path, "--form", "character", "--json")
-    assert "opening" in {found["rule"] for found in json.loads(out)[str(path)]}, "a form's rules hold where it is named"
-
-
 # Bad input.
 
 
@@ -217,8 +192,6 @@ def test_published_traits_are_checked_as_they_are(run: Run, tmp_path: Path) -> N
         (["check", "evl"], "did you mean 'assistant/evil'"),
         (["check", "no.toml"], "no.toml: no such file"),
         (["check", "odd.toml"], "odd.toml: not a readable TOML file"),
-        (["check", "no.json"], "no.json: no such file"),
-        (["check", "odd.json"], "odd.json: not a readable JSON file"),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
 )
@@ -229,7 +202,6 @@ def test_bad_input_is_one_line(
     (tmp_path / "few.txt").write_text("One day it rained.")
     (tmp_path / "odd.txt").write_bytes(b"\xff\xfe")
     (tmp_path / "odd.toml").write_text("name = ")
-    (tmp_path / "odd.json").write_text("{")
     before = sorted(tmp_path.iterdir())
     refused(run(*arguments), said)
     assert sorted(tmp_path.iterdir()) == before, "nothing is written"

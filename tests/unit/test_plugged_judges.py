@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from personascope.core import plugins
 from personascope.core.errors import EngineError, JudgeError, PersonascopeError, WriterError
 from personascope.core.lineages import load_lineage
 from personascope.core.records import Case

@@ -109,7 +109,10 @@ def transform(
 
 @app.command()
 def check(
-    traits: Annotated[list[str], typer.Argument(help="Bundled traits ([FORM/]NAME), .toml files, or published .json.")],
+    traits: Annotated[
+        list[str],
+        typer.Argument(help="Bundled traits ([FORM/]NAME), .toml files, or files that a plugin reads, such as .json."),
+    ],
     form: Annotated[
         str | None,
         typer.Option(help="Of bundled names, by default assistant; of .json files, which have none of their own."),
@@ -226,14 +229,16 @@ def _lines(path: Path) -> list[str]:
 
 
 def _findings(trait: str, form: str | None) -> list[Finding]:
-    """What is wrong with a trait: bundled, in a file, or published."""
+    """What is wrong with a trait: bundled, in a TOML file, or in a file that a plugin reads."""
     from personascope.authoring.linting import check_trait
+    from personascope.core import plugins
+    from personascope.core.errors import PluginError
 
-    if not trait.endswith(".json"):
+    ending = Path(trait).suffix.removeprefix(".")
+    if not plugins.known(plugins.TRAITS, ending):
         return check_trait(trait, form=form or "assistant")
-    from personascope.interop.published_traits import EVAL_FOLDERS, EXTRACT_FOLDERS, load_published_trait
-
-    path = Path(trait)
-    one_of_two = path.is_file() and path.parent.name in EXTRACT_FOLDERS + EVAL_FOLDERS
-    # A form nobody named has no rules of its own.
-    return check_trait(load_published_trait(path.parents[1] if one_of_two else path, path.stem, form=form or "unknown"))
+    try:
+        read = plugins.load(plugins.TRAITS, ending)
+    except PluginError as problem:
+        raise PluginError(f"{trait}: {problem}") from None
+    return check_trait(read(trait, form=form or "unknown"))  # a form nobody named has no rules of its own

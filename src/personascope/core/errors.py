@@ -59,8 +59,8 @@ class DraftError(WriterError):
         self.drafts = drafts
 
 
-class PublishedError(PersonascopeError, ValueError):
-    """A folder or a file is not what the published study's layout says it is."""
+class PluginError(PersonascopeError, ImportError):
+    """What was asked for is brought by a package that is not installed, or that cannot be imported."""
 
 
 class PluginError(PersonascopeError, ImportError):

@@ -7,6 +7,7 @@ personascope knows which packages there are. What a package brings is imported w
 from __future__ import annotations
 
 import functools
+import sys
 from importlib import metadata
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -28,9 +29,13 @@ TRAITS = "personascope.traits"
 """A function ``(path, *, form) -> Trait`` under the ending of the files it reads, without the dot."""
 
 
-@functools.cache
 def entry_points(group: str) -> dict[str, EntryPoint]:
     """What the installed packages bring to a group, by name, in alphabetical order."""
+    return _entry_points(group, tuple(sys.path))
+
+
+@functools.cache  # reading every package's metadata takes some hundredths of a second
+def _entry_points(group: str, path: tuple[str, ...]) -> dict[str, EntryPoint]:
     return {each.name: each for each in sorted(metadata.entry_points(group=group), key=lambda each: each.name)}
 
 

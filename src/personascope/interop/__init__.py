@@ -10,16 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from personascope.interop.published import open_published
-    from personascope.interop.published_traits import load_published_trait
     from personascope.interop.tensors import load_pt, save_pt
 
-__all__ = ["load_pt", "load_published_trait", "open_published", "save_pt"]
+__all__ = ["load_pt", "save_pt"]
 
 _HOMES = {
-    "load_published_trait": "personascope.interop.published_traits",
     "load_pt": "personascope.interop.tensors",
-    "open_published": "personascope.interop.published",
     "save_pt": "personascope.interop.tensors",
 }
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from personascope.core.errors import StudyError, nearest
 from personascope.core.files import bundled, check_name, read_toml
-from personascope.core.plugins import STUDIES, entry_points, load
+from personascope.core.plugins import STUDIES, entry_points, known, load
 from personascope.studies.base import BaseStudy
 
 
@@ -79,10 +79,9 @@ def kind_named(kind: Any, *, source: str) -> type[BaseStudy]:
     Raises:
         StudyError: if there is none, naming the nearest one.
     """
-    known = kinds()
-    if kind not in known:
-        raise StudyError(f"{source}: a study of kind '{kind}' was asked for; {nearest(str(kind), known)}")
-    found: type[BaseStudy] = load(STUDIES, str(kind))
+    if not known(STUDIES, str(kind)):
+        raise StudyError(f"{source}: a study of kind '{kind}' was asked for; {nearest(str(kind), kinds())}")
+    found: type[BaseStudy] = load(STUDIES, str(kind))  # or the line that installs the package which has it
     return found
 
 
