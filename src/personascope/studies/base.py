@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -68,18 +68,11 @@ class VectorFile:
 
 @dataclass(frozen=True)
 class Summary:
-    """A small table for the terminal: its title, the names of its columns, and its rows as text.
-
-    A function in the place of the rows is called when the study is run, and not when it is counted.
-    """
+    """A small table for the terminal: its title, the names of its columns, and its rows as text."""
 
     title: str
     columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...] | Callable[[], tuple[tuple[str, ...], ...]]
-
-    def computed(self) -> Summary:
-        """The same with its rows."""
-        return replace(self, rows=self.rows()) if callable(self.rows) else self
+    rows: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)

@@ -88,13 +88,6 @@ class RunContext:
         found = load()
         return found if found is not None else make()
 
-    def fetch(self, get: Callable[[], Made], *, stand_in: Callable[[], Made]) -> Made:
-        """What ``get`` gives: something that is read from a file, or written by a writer.
-
-        Where a study is only counted, ``stand_in`` takes its place: the file may not be there yet.
-        """
-        return get()
-
     @property
     def unasked(self) -> int:
         """How many judgements could not be had: they count as unscored, and another run asks for them."""

@@ -112,7 +112,7 @@ def _written(item: Item, out: Path, report: Report) -> list[Path]:
             item.vector.save(path)
             return [path]
         case Summary():
-            report.summaries.append(item.computed())
+            report.summaries.append(item)
         case Failure():
             report.failures.append(item.reason)
     return []

@@ -111,7 +111,7 @@ class Tables:
     def first_seed(self, series: str) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Points and correlations of the own vectors in one series, under the first seed."""
         mine = [rows[rows["series"] == series] for rows in (_own(self.points), self.own)]
-        points, found = (rows[rows["seed"] == rows["seed"].iloc[0]] for rows in mine)
+        points, found = (rows[rows["seed"] == rows["seed"].iloc[0]] if len(rows) else rows for rows in mine)
         return points, found
 
 

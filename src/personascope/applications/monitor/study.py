@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
@@ -155,7 +156,8 @@ class MonitorStudy(BaseStudy):
             for found in (yield from self._seen(seed, engine, judge, spectra)):
                 seen.append(found)
                 spoken += project_answers(engine, found, moments=self.moments)
-        yield from _items(Tables(tuple(seen), tuple(spoken), self.directions, self.moments))
+        if not context.asks_only:
+            yield from _items(Tables(tuple(seen), tuple(spoken), self.directions, self.moments))
 
     def _spectrum(self, each: MonitoredTrait, context: RunContext) -> Generator[Item, None, Spectrum]:
         """The instructions of a trait: the lab's, those of a file, or those that the study's writer writes."""
@@ -166,10 +168,9 @@ class MonitorStudy(BaseStudy):
             return Spectrum(trait.name, graded_descriptions(trait.name))
         file = Path(each.spectrum) if each.spectrum else context.out / "spectra" / f"{trait.name}.toml"
         if not each.spectrum and not file.is_file():
-            made = context.fetch(
-                lambda: write_spectrum(trait, writer=context.open_writer(self.writer), contrast=each.contrast),
-                stand_in=lambda: Spectrum(trait.name, tuple(map(str, range(STEPS)))),
-            )
+            if context.asks_only:  # what a writer would write does not change what is asked with it
+                return Spectrum(trait.name, tuple(map(str, range(STEPS))))
+            made = write_spectrum(trait, writer=context.open_writer(self.writer), contrast=each.contrast)
             yield Page(f"spectra/{trait.name}.toml", spectrum_text(made))
             return made
         found = load_spectrum(file)
@@ -229,18 +230,16 @@ def _items(tables: Tables) -> Iterator[Item]:
     """Tables, figures and vectors, then what is shown. Scatter plots are of the first seed."""
     from personascope.applications.monitor.figures import random_band, scatter, speaking
 
-    yield Table("monitor", lambda: tables.correlations)
-    yield Table("monitor-points", lambda: tables.points)
-    yield Table("monitor-random", lambda: tables.random)
+    yield Table("monitor", tables.correlations)
+    yield Table("monitor-points", tables.points)
+    yield Table("monitor-random", tables.random)
     if tables.spoken:
-        yield Table("monitor-speaking", lambda: tables.speaking)
+        yield Table("monitor-speaking", tables.speaking)
         yield Figure("monitor-speaking", lambda: speaking(tables.speaking))
     for series, across in ACROSS.items():
-        if any(series in each.series for each in tables.seen):
-            yield Figure(
-                f"monitor-{series.replace(' ', '-')}",
-                lambda series=series, across=across: scatter(*tables.first_seed(series), across=across),
-            )
+        points, found = tables.first_seed(series)
+        if len(points):
+            yield Figure(f"monitor-{series.replace(' ', '-')}", partial(scatter, points, found, across=across))
     yield Figure("monitor-random", lambda: random_band(tables.random, tables.own))
     for each in tables.seen:
         yield VectorFile(f"{each.trait}.seed-{each.seed}", each.own.vector)
@@ -249,7 +248,7 @@ def _items(tables: Tables) -> Iterator[Item]:
         "within: mean over conditions; most: what noise of few draws leaves a perfect predictor, pooled and within)"
     )
     columns = ("trait", "series", "seed", "r (95 %)", "random", "p", "within (95 %)", "most")
-    yield Summary(title, columns, lambda: tuple(map(_cells, tables.own.to_dict("records"))))
+    yield Summary(title, columns, tuple(map(_cells, tables.own.to_dict("records"))))
     layers = [(each.trait, str(each.seed), str(each.own.layer), each.own.reason) for each in tables.seen]
     yield Summary("where each vector is watched", ("trait", "seed", "layer", "why"), tuple(layers))
 

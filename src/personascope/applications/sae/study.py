@@ -8,7 +8,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -30,11 +29,9 @@ from personascope.studies.context import RunContext, checkpoint_named
 from personascope.tracing.extraction import Method, extract
 
 if TYPE_CHECKING:
-    import matplotlib.figure
     import pandas as pd
 
     from personascope.applications.sae.frames import Tables
-    from personascope.core.samples import Sample
 
 
 @dataclass(frozen=True)
@@ -119,10 +116,12 @@ class SaeStudy(BaseStudy):
     def run(self, context: RunContext) -> Iterator[Item]:
         """Extracts each trait's vector, decomposes it, and tries its features."""
         from personascope.applications.sae.frames import Tables, feature_summary
+        from personascope.interop.samples import read_samples
 
         engine = context.open_engine(checkpoint_named(self.model, self.revision))
         judge = context.open_judge(self.judge)
-        context.fetch(lambda: self._check(engine), stand_in=lambda: None)
+        if not context.asks_only:
+            self._check(engine)
         trial = Trial(self.top, self.taken, self.tested, self.random, self.keep, self.seed)
         found: list[Explained] = []
         for each in self.traits:
@@ -136,46 +135,36 @@ class SaeStudy(BaseStudy):
                 layer = fitting(dictionary, vector, each.layer)
                 steering = Steering(layer, each.strength, "vector", each.where)
                 bench = Bench(engine, trait, judge, steering, self.evaluation)
-                corpus = context.fetch(self._samples, stand_in=lambda: None)
+                corpus = read_samples(Path(self.corpus)) if self.corpus and not context.asks_only else None
                 found.append(explain(vector, dictionary, layer=layer, trial=trial, bench=bench, corpus=corpus))
-        if not found:
+        if not found or context.asks_only:
             return
         tables = Tables(tuple(found))
-        summary = cache(lambda: feature_summary(tables.features, points=self.points, coherence=self.coherence))
+        summary = feature_summary(tables.features, points=self.points, coherence=self.coherence)
         yield Table("summary", summary)
         yield from items(tables, coherence=self.coherence)
         raising = f"features that raise the trait by {self.points:g} points at coherence {self.coherence:g}"
         columns = ("trait", "SAE", "aligned", "random", "best", "cosine", "effect", "coh.", "vector", "rebuilt", "left")
-        yield Summary(f"{raising}, at the vector's norm", columns, lambda: _rows(summary()))
+        yield Summary(f"{raising}, at the vector's norm", columns, _rows(summary))
 
     def _vector(
         self, each: DecomposedTrait, trait: Trait, context: RunContext, *, engine: Engine, judge: Judge
     ) -> PersonaVector | NoVector:
         if not each.vector:
             return extract(engine, trait, judge=judge, method=Method(self.extraction, self.evaluation, self.bar))
-        rows, width = engine.last_layer + 1, engine.hidden_size
-        return context.fetch(
-            lambda: load_vector(each.vector),
-            stand_in=lambda: PersonaVector(
-                _made_up(trait.name, rows, width), np.ones(rows), trait.name, trait.form, engine.checkpoint
-            ),
-        )
+        if not context.asks_only:
+            return load_vector(each.vector)
+        made = _made_up(trait.name, engine.last_layer + 1, engine.hidden_size)
+        return PersonaVector(made, np.ones(len(made)), trait.name, trait.form, engine.checkpoint)
 
     def _dictionary(self, name: str, each: DecomposedTrait, context: RunContext, engine: Engine) -> Dictionary:
         """The SAE of a name; in a plan made-up features, for it may not be downloaded yet, or not be trained."""
+        if not context.asks_only:
+            return open_dictionary(name, checkpoint=engine.checkpoint.path, layer=each.layer)
         width = engine.hidden_size
         # Of half the dimensions: like real features, they rebuild a part of a vector, and each SAE another part.
         features = _made_up(name, self.top + self.random, width // 2) @ _made_up(f"{name} features", width // 2, width)
-        layer = 1 if each.layer is None else each.layer
-        return context.fetch(
-            lambda: open_dictionary(name, checkpoint=engine.checkpoint.path, layer=each.layer),
-            stand_in=lambda: Dictionary(features, layer, name),
-        )
-
-    def _samples(self) -> Iterator[Sample] | None:
-        from personascope.interop.samples import read_samples
-
-        return read_samples(Path(self.corpus)) if self.corpus else None
+        return Dictionary(features, 1 if each.layer is None else each.layer, name)
 
     def _check(self, engine: Engine) -> None:
         """Looks at every trait, vector, layer and SAE before anything is asked; those of the lab are made to fit."""
@@ -213,19 +202,13 @@ def items(tables: Tables, *, coherence: float) -> Iterator[Item]:
     """The tables there are rows for, and the figure, in which a mean coherence below ``coherence`` is marked."""
     from personascope.applications.sae.figures import features
 
-    tried = any(each.tried for each in tables.found)
-    if tried:
-        yield Table("features", lambda: tables.features)
-    for name in ("rebuilding", "cosines", "samples"):
+    for name in ("features", "rebuilding", "cosines", "samples"):
         if len(rows := getattr(tables, name)):
             yield Table(name, rows)
-
-    def draw() -> matplotlib.figure.Figure:
-        rebuilding = tables.rebuilding
-        rows = tables.features if tried else rebuilding.iloc[:0].assign(kind="", effect=0.0, coherence=0.0)
-        return features(rows, rebuilding, coherence=coherence)
-
-    yield Figure("sae", draw)
+    tried, rebuilding = tables.features, tables.rebuilding
+    if tried.empty:
+        tried = rebuilding.iloc[:0].assign(kind="", effect=0.0, coherence=0.0)
+    yield Figure("sae", lambda: features(tried, rebuilding, coherence=coherence))
 
 
 def _rows(summary: pd.DataFrame) -> tuple[tuple[str, ...], ...]:
