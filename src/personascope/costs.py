@@ -20,10 +20,6 @@ from personascope.core.errors import JudgeError
 from personascope.core.files import bundled, read_toml, value_of
 from personascope.endpoints import Usage
 
-if TYPE_CHECKING:
-    from personascope.studies.planning import Plan
-    from personascope.studies.trace_study import Study
-
 
 @dataclass(frozen=True)
 class Price:
@@ -143,38 +139,14 @@ class Estimate:
         return f"at most {self.calls:,} calls, {tokens}: {cost}"
 
 
+def sum_of(bodies: Iterable[tuple[Mapping[str, Any], int]], price: Price | None) -> Estimate:
+    """What calls of each body, so many times, will take, if none is remembered and each is answered at once."""
+    usages = [(usage_estimate(body), number) for body, number in bodies]
+    tokens = (sum(getattr(usage, name) * number for usage, number in usages) for name in ("input", "output"))
+    return Estimate(sum(number for _, number in usages), Usage(*tokens), price)
+
+
 def estimate(bodies: Iterable[Mapping[str, Any]], price: Price | None) -> Estimate:
     """What so many calls will take, if none is remembered and each is answered at once."""
     usages = [usage_estimate(body) for body in bodies]
     return Estimate(len(usages), Usage(sum(each.input for each in usages), sum(each.output for each in usages)), price)
-
-
-def estimate_study(study: Study, plan: Plan) -> Estimate | None:
-    """What a study's verdicts will take, if answers are as long as they may be; None where its judge costs nothing."""
-    return estimate_verdicts(study, plan.verdicts)
-
-
-def estimate_verdicts(study: Study, verdicts: int) -> Estimate | None:
-    """What so many verdicts on a study's answers will take, as :func:`estimate_study`.
-
-    Asks nobody and needs no key. A verdict is taken to be as dear as the mean over the study's traits of their trait
-    and coherence rubrics, each filled with a question of mean length.
-    """
-    from personascope.core.records import Case
-    from personascope.judges.openai import OpenAIJudge
-    from personascope.judges.opening import open_judge
-
-    judge = None if study.judge.startswith("engine:") else open_judge(study.judge, asking=False)
-    if not isinstance(judge, OpenAIJudge):
-        return None
-    longest = "word" * max(study.extraction.max_tokens, study.evaluation.max_tokens)
-    asked = [
-        judge.bodies([Case(rubric, question, longest)])[0]
-        for _, trait in study.load_traits()
-        for question in trait.questions("evaluation")
-        for rubric in (trait.rubric, trait.coherence)
-    ]
-    each = estimate(asked, price_of(judge.endpoint.name, judge.model))
-    share = verdicts / each.calls
-    usage = Usage(math.ceil(each.usage.input * share), math.ceil(each.usage.output * share))
-    return Estimate(verdicts, usage, each.price)

@@ -1,29 +1,21 @@
-"""From a study's result to its files: tables, figures and vectors.
-
-Owns: :class:`Drawable`, :func:`drawable` and :func:`write_results`. The one law: everything written here is made of
-records and of nothing else, so it can be written again from a store alone.
-"""
+"""The tables, figures, vectors and summaries of a trace, made of its answers and of nothing else."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pandas as pd
 
-from personascope.analysis.effects import SUBJECT, curves, effects
-from personascope.analysis.frames import answer_rows
+from personascope.analysis.effects import SUBJECT, curves, effects, growth
+from personascope.analysis.frames import kinds_of
 from personascope.analysis.geometry import Placed
-from personascope.analysis.selection import selection_rows
-from personascope.core.files import write_text
+from personascope.analysis.onset import onset
 from personascope.core.vectors import PersonaVector
-from personascope.studies.trace_study import StudyResult
-from personascope.tracing.tracing import Effect
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from personascope.studies.base import Item, Page, Summary, Table, VectorFile
+from personascope.tracing.operating_point import Selection
 
 _FIGURES = ("emergence", "selection", "transfer", "geometry", "controls")
 FILES = (
@@ -49,63 +41,35 @@ class Drawable:
     placed: tuple[tuple[int, Placed], ...] = ()
 
 
-def drawable(result: StudyResult) -> Drawable:
-    """What the files of a study's result are made of."""
-    chosen = [
-        each
-        for each in result.outcomes
-        if isinstance(each, Effect) and each.chosen and each.vector.origin == "extracted"
-    ]
-    vectors = {f"{_subject_label(each, result)}.{each.milestone.label}": each.vector for each in chosen}
-    floor = result.study.selection.coherence_floor if result.study.selection is not None else 0.0
-    selections = selection_rows(result.selections)
-    return Drawable(answer_rows(result.outcomes), vectors, selections, floor, tuple(_placed(result, chosen)))
+def items_of(drawn: Drawable) -> Iterator[Item]:
+    """Effects, answers, selections, onsets, vectors, and every figure that there is data for.
 
-
-def write_results(
-    result: StudyResult | Drawable, out: Path, *, made: Callable[[Path], None] = lambda path: None
-) -> pd.DataFrame:
-    """Writes effects, answers, selections, onsets, vectors and every figure that the study has data for.
-
-    Gives back the effects. ``made`` is told of every file. In ``curves.csv`` each p-value is also corrected within its
-    curve; the figure fills its dots by Holm's. ``transfer.csv`` says of each vector that steered another model what
-    share of the last vector's effect it has; ``geometry.csv`` how like each vector is to the last one; ``controls.csv``
-    where each effect stands among its controls.
+    In ``curves.csv`` each p-value is also corrected within its curve; the figure fills its dots by Holm's.
+    ``transfer.csv`` says of each vector that steered another model what share of the last vector's effect it has;
+    ``geometry.csv`` how like each vector is to the last one; ``controls.csv`` where each effect stands among its
+    controls.
     """
     from personascope.analysis.controls import against_controls, pooled_controls
-    from personascope.analysis.onset import onset
     from personascope.analysis.transfer import shares
-    from personascope.figures.style import save
     from personascope.figures.tables import emergence_table
 
-    drawn = drawable(result) if isinstance(result, StudyResult) else result
     summary = effects(drawn.answers)
     curve, onsets = _corrected_curves(summary), onset(drawn.answers)
-    frames = {"effects": summary, "answers": drawn.answers, "curves": curve, "onset": onsets}
+    yield Table("effects", summary)
+    yield Table("answers", drawn.answers)
+    yield Table("curves", curve)
+    yield Table("onset", onsets)
     carried, geometry = curve[curve["target"] != ""], _geometry(drawn)
     further = {"selection": drawn.selections, "transfer": shares(carried), "geometry": geometry}
     further |= {"controls": against_controls(summary), "controls-pooled": pooled_controls(summary)}
-    frames |= {name: rows for name, rows in further.items() if len(rows)}
-    texts = {f"{name}.csv": rows.to_csv(index=False) for name, rows in frames.items()}
-    for name, text in {**texts, "emergence.tex": emergence_table(curve)}.items():
-        write_text(out / name, text)
-        made(out / name)
-    for name, figure in _figures(drawn, summary, onsets, geometry):
-        paths = [out / f"{name}.{kind}" for kind in ("png", "pdf")]
-        save(figure(), *paths)
-        for path in paths:
-            made(path)
-    for name, vector in drawn.vectors.items():
-        path = out / "vectors" / f"{name.replace('/', '_')}.safetensors"
-        vector.save(path)
-        made(path)
-    return summary
+    yield from (Table(name, rows) for name, rows in further.items() if len(rows))
+    yield Page("emergence.tex", emergence_table(curve))
+    yield from _figures(drawn, summary, onsets, geometry)
+    yield from (VectorFile(name, vector) for name, vector in drawn.vectors.items())
 
 
-def _figures(
-    drawn: Drawable, summary: pd.DataFrame, onsets: pd.DataFrame, geometry: pd.DataFrame
-) -> Iterator[tuple[str, Callable[[], Figure]]]:
-    """The figures there is data for, by name, drawn when they are wanted."""
+def _figures(drawn: Drawable, summary: pd.DataFrame, onsets: pd.DataFrame, geometry: pd.DataFrame) -> Iterator[Figure]:
+    """The figures there is data for."""
     from personascope.analysis.controls import last_arms
     from personascope.figures.controls import control_strips
     from personascope.figures.emergence import emergence
@@ -114,16 +78,16 @@ def _figures(
     from personascope.figures.transfer import transfer
 
     curve, arms = _corrected_curves(summary), last_arms(summary)
-    yield "emergence", lambda: emergence(by_target(curve), p="p_holm", onsets=by_target(onsets))
+    yield Figure("emergence", lambda: emergence(by_target(curve), p="p_holm", onsets=by_target(onsets)))
     if len(drawn.selections):
-        yield "selection", lambda: selection_maps(drawn.selections, floor=drawn.floor)
+        yield Figure("selection", lambda: selection_maps(drawn.selections, floor=drawn.floor))
     carried = curve.assign(target=curve["target"].where(curve["target"] != "", "itself"))
     if (curve["target"] != "").any():
-        yield "transfer", lambda: transfer(carried, p="p_holm")
+        yield Figure("transfer", lambda: transfer(carried, p="p_holm"))
     if geometry["to_previous"].notna().any():
-        yield "geometry", lambda: cosine_trajectory(geometry, ceiling=_ceiling(drawn))
+        yield Figure("geometry", lambda: cosine_trajectory(geometry, ceiling=_ceiling(drawn)))
     if (arms["kind"] != "extracted").any():
-        yield "controls", lambda: control_strips(arms)
+        yield Figure("controls", lambda: control_strips(arms))
 
 
 def by_target(rows: pd.DataFrame) -> pd.DataFrame:
@@ -142,25 +106,6 @@ def _corrected_curves(summary: pd.DataFrame) -> pd.DataFrame:
     points = summary[summary["chosen"].astype(bool) & (summary["direction"] == "extracted")]
     tests = corrected(without_aliases(points, by=SUBJECT))
     return curves(summary).merge(tests[[*SUBJECT, "place", *CORRECTION]], on=[*SUBJECT, "place"], how="left")
-
-
-def _subject_label(effect: Effect, result: StudyResult) -> str:
-    """A trait's name, with its forms where the study traces it in several."""
-    extract, evaluate = effect.subject.extract, effect.subject.evaluate
-    several = sum(each.trait == extract.name for each in result.study.traits) > 1
-    return f"{extract.name}.{extract.form}-{evaluate.form}" if several else extract.name
-
-
-def _placed(result: StudyResult, effects: list[Effect]) -> Iterator[tuple[int, Placed]]:
-    """Each extracted vector once, at its milestone, with the first layer it is steered at."""
-    order = {label: place for place, label in enumerate(dict.fromkeys(e.milestone.label for e in result.outcomes))}
-    seen = set()
-    for each in effects:
-        layer = each.steering.layers[0]
-        key = (each.reference.trait, each.reference.form, each.milestone.label, layer)
-        if key not in seen:
-            seen.add(key)
-            yield layer, Placed(each.milestone, order[each.milestone.label], each.reference)
 
 
 def _by_layer(drawn: Drawable) -> dict[int, list[Placed]]:
@@ -189,3 +134,93 @@ def _ceiling(drawn: Drawable) -> pd.DataFrame | None:
     frames = [noise_ceiling(placed, layer) for layer, placed in _by_layer(drawn).items()]
     known = [each for each in frames if len(each)]
     return pd.concat(known, ignore_index=True) if known else None
+
+
+def summaries(drawn: Drawable, selections: Sequence[Selection] = ()) -> Iterator[Summary]:
+    """How steering was chosen, the effects, all arms, growth and onsets, for a terminal."""
+    if selections:
+        yield Summary("how to steer", ("trait", "way", "why"), tuple(_chosen(each) for each in selections))
+    summary = effects(drawn.answers)
+    yield _effect_summary(summary)
+    yield from _arm_summary(summary)
+    grown = growth(drawn.answers)
+    yield from _growth_summary(grown.assign(trait=by_target(grown.rename(columns={"trait": "curve"}))["curve"]))
+    yield from _onset_summary(by_target(onset(drawn.answers)))
+
+
+def _chosen(selection: Selection) -> tuple[str, str, str]:
+    way = selection.steering
+    said = f"layer {way.layer}, strength {way.strength:g} x {way.unit}, where {way.where}"
+    return selection.trait, said, selection.reason
+
+
+def _effect_summary(summary: pd.DataFrame) -> Summary:
+    rows: list[tuple[str, ...]] = []
+    row: Any
+    for row in summary[summary["chosen"] & (summary["direction"] == "extracted")].itertuples():
+        trait = f"{row.trait!s} on {row.target!s}" if row.target else str(row.trait)
+        head = (trait, str(row.milestone), f"{row.pairs_kept}/{row.pairs_asked}")
+        if math.isnan(row.effect):
+            rows.append((*head, "", "no vector" if row.pairs_asked else "no checkpoint", "", ""))
+            continue
+        found = f"{row.effect:+.1f}  {row.low:+.1f} to {row.high:+.1f}"
+        moved, p, coherence = f"{row.plain:.1f} → {row.steered:.1f}", f"{row.p_two_sided:.1g}", row.steered_coherence
+        rows.append((*head, moved, found, p, f"{coherence:.0f}"))
+    columns = ("trait", "milestone", "pairs", "plain to steered", "effect, 95 % interval", "p", "coh.")
+    title = "steered minus plain, in score points (coh. = coherence of the steered answers)"
+    return Summary(title, columns, tuple(rows))
+
+
+def _arm_summary(summary: pd.DataFrame) -> Iterator[Summary]:
+    """Every kind of arm, averaged over traits and milestones: vectors, their controls and other places in the text."""
+    shown = summary[summary["effect"].notna()].copy()
+    if shown.empty:
+        return
+    kind = kinds_of(shown["direction"])
+    shown["arm"] = kind.where(shown["chosen"], kind + ", " + _other_ways(shown))
+    rows = []
+    for arm, some in shown.groupby("arm", sort=False):
+        effect = some["effect"]
+        figures = (f"{value:+.1f}" for value in (effect.mean(), effect.min(), effect.max()))
+        norm, coherence = some["applied_norm"].mean(), some["steered_coherence"].mean()
+        rows.append((str(arm), str(len(some)), *figures, f"{norm:.2f}", f"{coherence:.0f}"))
+    columns = ("arm", "rows", "effect", "least", "most", "norm", "coh.")
+    yield Summary("all arms, averaged over the traits and milestones that gave vectors", columns, tuple(rows))
+
+
+def _other_ways(arms: pd.DataFrame) -> pd.Series:
+    """What tells a way to steer from the chosen one: its place in the text, or if there is more, all of it."""
+    further = arms[~arms["chosen"].astype(bool)]
+    if further.groupby("trait")[["operation", "layer", "strength"]].nunique().le(1).all(axis=None):
+        return "where = " + arms["where"].astype(str)
+    sizes = pd.Series([f"{each:g}" for each in arms["strength"]], index=arms.index) + " x " + arms["unit"].astype(str)
+    how = arms["operation"].astype(str) + " " + sizes.where(arms["operation"] != "ablate", "")
+    return how.str.strip() + " at " + arms["layer"].astype(str) + ", " + arms["where"].astype(str)
+
+
+def _growth_summary(grown: pd.DataFrame) -> Iterator[Summary]:
+    """How much the effect grew from the first third of the milestones that gave vectors to the last."""
+    if grown.empty:
+        return
+    rows = [
+        (
+            str(row.trait), f"{row.first:+.1f}", f"{row.last:+.1f}",
+            f"{row.growth:+.1f}  {row.low:+.1f} to {row.high:+.1f}", f"{row.p_greater:.1g}",
+        )
+        for row in grown.itertuples()
+    ]  # fmt: skip
+    columns = ("trait", "first third", "last third", "growth, 95 % interval", "p (greater)")
+    title = "growth: last third minus first third of the milestones that gave vectors"
+    yield Summary(title, columns, tuple(rows))
+
+
+def _onset_summary(onsets: pd.DataFrame) -> Iterator[Summary]:
+    """From which milestone on each trait shows, with the interval over questions and the rule."""
+    if onsets.empty:
+        return
+    rows = []
+    for row in onsets.itertuples():
+        ends = " to ".join(str(end) or "none" for end in (row.low_milestone, row.high_milestone))
+        rows.append((str(row.curve), str(row.milestone) or "none", ends, str(row.last_not_shown), str(row.rule)))
+    columns = ("trait", "onset", "95 % interval", "before it", "rule")
+    yield Summary("onset: the milestone from which on the trait shows at every later one", columns, tuple(rows))

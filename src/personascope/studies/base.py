@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from personascope.core.traits import Trait
     from personascope.core.vectors import PersonaVector
     from personascope.studies.context import RunContext
+    from personascope.studies.counting import Tally
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,11 +127,17 @@ class BaseStudy(ABC):
         """What it asks for, at most: ``responses``, ``verdicts``, ``tokens``, ``loads`` and what the kind adds."""
         return self.counted().totals()
 
-    def counted(self) -> Any:
-        """A :class:`~personascope.studies.counting.Tally` of a run on scripted ports, in which every pair is kept."""
+    def costs(self) -> list[str]:
+        """About what each judge's calls will take, at most, in words; none where they cost nothing."""
+        from personascope.studies.counting import costs_of
+
+        return costs_of(self.counted())
+
+    def counted(self, **inputs: Any) -> Tally:
+        """What a run on scripted ports asks for, in which every pair is kept; ``inputs`` are those of its context."""
         from personascope.studies.counting import count
 
-        return count(self)
+        return count(self.run, self.loaded_traits(), inputs=inputs)
 
     def table(self) -> dict[str, Any]:
         """The study as the table of a file that reads as the same study, with every default written out."""
@@ -142,7 +149,7 @@ class BaseStudy(ABC):
         return {"study": {"kind": self.kind, "name": self.name, "table": table, "source": source}}
 
     @classmethod
-    def from_kept(cls, value: dict[str, Any], *, source: str) -> tuple[Self, dict[str, Any]]:
+    def from_kept(cls, value: dict[str, Any], *, source: str) -> tuple[BaseStudy, dict[str, Any]]:
         """The study that a store kept, and the inputs of its context; ``source`` is the store."""
         return cls.read(value["study"]["table"], source=value["study"]["source"]), {}
 

@@ -53,6 +53,8 @@ class RunContext:
     judges: list[RememberingJudge] = field(default_factory=list)
     shelf: Shelf = field(default_factory=Shelf)
     inputs: Mapping[str, Any] = field(default_factory=dict)
+    asks_only: bool = False
+    """Whether answers are made up, to be counted: a study may then end once it has asked, and tabulate nothing."""
 
     def open_engine(self, checkpoint: Checkpoint | str) -> Engine:
         """The engine of a checkpoint; what the store has is not asked again."""

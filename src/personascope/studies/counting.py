@@ -10,26 +10,25 @@ import tempfile
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
 
 from personascope.core.lineages import Checkpoint
 from personascope.core.records import Case, Probe, Readings, Request, Response, Verdict
-from personascope.core.traits import Prompt, Rubric, Trait
+from personascope.core.traits import Prompt, Rubric
+from personascope.costs import price_of, sum_of
 from personascope.engines import Engine
 from personascope.judges import Judge
+from personascope.judges.openai import OpenAIJudge
 from personascope.judges.opening import open_judge
 from personascope.store.store import Store
 from personascope.studies.context import Made, RunContext, name_of
 from personascope.writers import Writer
-
-if TYPE_CHECKING:
-    from personascope.studies.base import BaseStudy
 
 _LAYERS, _HIDDEN = 128, 8  # deeper than any model a study names; a few dimensions, so that directions differ
 _MARK = "\x00against"
@@ -39,7 +38,8 @@ _MARK = "\x00against"
 class Tally:
     """Everything that was asked for once: distinct requests and cases, as a store would key them."""
 
-    study: BaseStudy
+    traits: Sequence[Trait] = ()
+    """Those whose instructions tell which answers are for the trait and which against it."""
     requests: dict[tuple[object, ...], tuple[int, Request]] = field(default_factory=dict)
     """By engine, text, sampling, draw and edits, numbered as they came."""
     prompts: dict[str, Prompt] = field(default_factory=dict)
@@ -61,23 +61,47 @@ class Tally:
         }
 
 
-def count(study: BaseStudy) -> Tally:
-    """What a study asks for at most. Reads the files it names, opens no model, asks nobody."""
-    tally = Tally(study)
+def count(
+    run: Callable[[RunContext], Iterable[object]], traits: Sequence[Trait], *, inputs: Mapping[str, Any]
+) -> Tally:
+    """What a study's ``run`` asks for at most. Reads the files it names, opens no model, asks nobody."""
+    tally = Tally(traits)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # statistics of made-up answers
-        context = CountingContext(Path(folder), Store(Path(folder) / "store"), tally=tally)
-        for _ in study.run(context):
+        store = Store(Path(folder) / "store")
+        context = CountingContext(Path(folder), store, asks_only=True, inputs=inputs, tally=tally)
+        for _ in run(context):
             pass
         context.store.close()
     return tally
+
+
+def costs_of(tally: Tally) -> list[str]:
+    """About what each judge's calls will take, at most, in words; says plainly where nobody knows. Asks nobody.
+
+    Answers are taken to be as long as they may be.
+    """
+    found = []
+    for name, judge in tally.judges.items():
+        cases = [(key[1:], number) for key, number in tally.cases.items() if key[0] == name]
+        if cases and isinstance(judge, OpenAIJudge):
+            price = price_of(judge.endpoint.name, judge.model)
+            found.append(str(sum_of(((_body(judge, *case), number) for case, number in cases), price)))
+        elif cases and judge.waits:
+            total = sum(number for _, number in cases)
+            found.append(f"{total:,} calls of {name} at most, whose cost is not estimated")
+    return found
+
+
+def _body(judge: OpenAIJudge, rubric: Rubric, question: str, most: int) -> Mapping[str, Any]:
+    return judge.bodies([Case(rubric, question, "word" * most)])[0]
 
 
 @dataclass(frozen=True, eq=False)
 class CountingContext(RunContext):
     """A context whose engines, judges and writers count in a tally."""
 
-    tally: Tally = field(default_factory=lambda: Tally(None))  # type: ignore[arg-type]
+    tally: Tally = field(default_factory=Tally)
 
     def open_engine(self, checkpoint: Checkpoint | str) -> Engine:
         return CountingEngine(checkpoint, self.tally)
@@ -107,7 +131,7 @@ class CountingEngine:
     def __init__(self, checkpoint: Checkpoint | str, tally: Tally) -> None:
         self.checkpoint = Checkpoint.at(checkpoint) if isinstance(checkpoint, str) else checkpoint
         self._name, self._tally, self._loaded = name_of(checkpoint), tally, False
-        against = {each.negative for trait in tally.study.loaded_traits() for each in trait.contrasts}
+        against = {each.negative for trait in tally.traits for each in trait.contrasts}
         self._against = frozenset(against)
 
     def render(self, prompt: Prompt) -> str:
@@ -160,7 +184,7 @@ class CountingJudge:
 
     def __init__(self, name: str, tally: Tally) -> None:
         self.name, self._tally = name, tally
-        self._coherence = {trait.coherence for trait in tally.study.loaded_traits()}
+        self._coherence = {trait.coherence for trait in tally.traits}
         self._seen: set[Case] = set()
 
     def reread(self, case: Case, verdict: Verdict) -> Verdict:

@@ -6,32 +6,35 @@ is compared with the same plain answers.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, ClassVar, Literal, Self
 
+import pandas as pd
+
+from personascope.analysis.discourse import form_matrix
+from personascope.analysis.effects import effects
+from personascope.analysis.frames import answer_rows
+from personascope.analysis.geometry import cosines
 from personascope.core.errors import StudyError
-from personascope.studies.along_series import Asked, Tracing, Writing, cost_of, counted, read_asked
-from personascope.studies.context import Report, Table, Workplace
-from personascope.studies.registry import beside
-from personascope.studies.trace_study import StudiedTrait, Study
+from personascope.figures.discourse import discourse
+from personascope.studies.along_series import SeriesStudy, Tracing
+from personascope.studies.base import Figure, Item, Summary, Table, beside
+from personascope.studies.context import RunContext
+from personascope.studies.trace import StudiedTrait, Study
 from personascope.tracing.operating_point import Grid
 from personascope.tracing.tracing import Effect, OperatingPoint
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from personascope.costs import Estimate
-
-FILES: Final = ("discourse.csv", "discourse.png", "discourse.pdf", "cosines.csv", "effects.csv", "answers.csv")
-
 
 @dataclass(frozen=True, kw_only=True)
-class DiscourseStudy(Asked):
+class DiscourseStudy(SeriesStudy):
     """A trait in several forms. Each of ``extract`` gives a vector, which is evaluated on each of ``evaluate``.
 
     Forms are those of the bundled ``trait``, or .toml files. They are steered in one way, the ``point``; without it the
     ``selection`` chooses a way for every cell. ``milestones`` get a matrix each.
     """
+
+    FILES: ClassVar = ("discourse.csv", "discourse.png", "discourse.pdf", "cosines.csv", "effects.csv", "answers.csv")
 
     kind: Literal["discourse"]
     trait: str = ""
@@ -60,69 +63,30 @@ class DiscourseStudy(Asked):
         )
         return self.trace(traits=traits, selection=self.selection)
 
+    @classmethod
+    def read(cls, table: dict[str, Any], *, source: str) -> Self:
+        study = super().read(table, source=source)
+        extract, evaluate = (tuple(beside(each, source) for each in forms) for forms in (study.extract, study.evaluate))
+        study = replace(study, extract=extract, evaluate=evaluate)
+        study.as_trace().load_traits()
+        return study
 
-def read(table: dict[str, Any], *, source: str) -> DiscourseStudy:
-    """The study of a table."""
-    study = read_asked(table, DiscourseStudy, source=source)
-    extract, evaluate = (tuple(beside(each, source) for each in forms) for forms in (study.extract, study.evaluate))
-    study = replace(study, extract=extract, evaluate=evaluate)
-    study.as_trace().load_traits()
-    return study
-
-
-def run(study: DiscourseStudy, place: Workplace) -> Report:
-    """Steers every form's answers with every form's vector, and writes the matrix with its figure."""
-    from personascope.analysis.discourse import form_matrix
-    from personascope.analysis.effects import effects
-    from personascope.analysis.frames import answer_rows
-    from personascope.figures.discourse import discourse
-
-    tracing, writing = Tracing(study, place), Writing(place)
-    result = tracing.run(study.as_trace())
-    answers = answer_rows(result.outcomes)
-    cells = form_matrix(answers, by=("milestone", "trait", "extracted_as", "evaluated_as"))
-    cells.insert(0, "judge", tracing.judge.name)
-    cosines = _cosines([each for each in result.outcomes if isinstance(each, Effect)])
-    writing.frame("discourse.csv", cells)
-    writing.figure("discourse", discourse(cells.assign(judge=_panels(cells))))
-    for name, rows in (("cosines.csv", cosines), ("effects.csv", effects(answers)), ("answers.csv", answers)):
-        writing.frame(name, rows)
-    return Report(_tables(cells, cosines), tuple(writing.files))
-
-
-def counts(study: DiscourseStudy) -> dict[str, int]:
-    """The responses of each form once, and of every cell."""
-    from personascope.engines.opening import open_lineage
-
-    lineage, trace = study.cut(open_lineage(study.lineage)), study.as_trace()
-    whole = counted(trace, lineage)
-    # Instructed answers are those of a row, plain ones those of a column: they are asked for once.
-    instructed, plain = (each * len(lineage) for each in _repeated(study, trace))
-    tokens = instructed * study.extraction.max_tokens + plain * study.evaluation.max_tokens
-    return whole | {
-        "responses": whole["responses"] - instructed - plain,
-        "verdicts": whole["verdicts"] - 2 * (instructed + plain),
-        "tokens": whole["tokens"] - tokens,
-    }
-
-
-def cost(study: DiscourseStudy) -> Estimate | None:
-    """About what the judge takes."""
-    return cost_of(study.as_trace(), counts(study)["verdicts"])
-
-
-def _repeated(study: DiscourseStudy, trace: Study) -> tuple[int, int]:
-    """How many instructed and plain responses a trace of every cell counts more than once, at one milestone."""
-    rows, columns = set[str](), set[str]()
-    instructed = plain = 0
-    for extract, evaluate in trace.load_traits():
-        if extract.form in rows:
-            instructed += 2 * len(extract.instructed("positive")) * study.extraction.draws
-        if evaluate.form in columns:
-            plain += len(evaluate.questions("evaluation")) * study.evaluation.draws
-        rows.add(extract.form)
-        columns.add(evaluate.form)
-    return instructed, plain
+    def run(self, context: RunContext) -> Iterator[Item]:
+        """Steers every form's answers with every form's vector, and yields the matrix with its figure."""
+        tracing = Tracing(self, context)
+        result = tracing.run(self.as_trace())
+        if context.asks_only:
+            return
+        answers = answer_rows(result.outcomes)
+        cells = form_matrix(answers, by=("milestone", "trait", "extracted_as", "evaluated_as"))
+        cells.insert(0, "judge", tracing.judge.name)
+        cosines = _cosines([each for each in result.outcomes if isinstance(each, Effect)])
+        yield Table("discourse", cells)
+        yield Figure("discourse", lambda: discourse(cells.assign(judge=_panels(cells))))
+        yield Table("cosines", cosines)
+        yield Table("effects", effects(answers))
+        yield Table("answers", answers)
+        yield from _summaries(cells, cosines)
 
 
 def _panels(cells: pd.DataFrame) -> pd.Series:
@@ -131,22 +95,18 @@ def _panels(cells: pd.DataFrame) -> pd.Series:
     return judge if cells["milestone"].nunique() < 2 else cells["milestone"] + ", " + judge
 
 
-def _cosines(effects: list[Effect]) -> pd.DataFrame:
+def _cosines(found: list[Effect]) -> pd.DataFrame:
     """The cosines between the forms' vectors at the layers where they steer, milestone by milestone."""
-    import pandas as pd
-
-    from personascope.analysis.geometry import cosines
-
     frames = []
-    for milestone in dict.fromkeys(each.milestone.label for each in effects):
-        mine = [each for each in effects if each.milestone.label == milestone and each.vector.origin == "extracted"]
+    for milestone in dict.fromkeys(each.milestone.label for each in found):
+        mine = [each for each in found if each.milestone.label == milestone and each.vector.origin == "extracted"]
         for layer in sorted({layer for each in mine for layer in each.steering.layers}):
             vectors = {each.reference.form: each.reference for each in mine}
             frames.append(cosines(vectors, layer).assign(milestone=milestone))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["layer", "first", "second"])
 
 
-def _tables(cells: pd.DataFrame, cosines: pd.DataFrame) -> tuple[Table, ...]:
+def _summaries(cells: pd.DataFrame, cosines: pd.DataFrame) -> tuple[Summary, ...]:
     rows = tuple(
         (
             str(each.milestone), str(each.extracted_as), str(each.evaluated_as), f"{each.plain:.1f}",
@@ -161,6 +121,6 @@ def _tables(cells: pd.DataFrame, cosines: pd.DataFrame) -> tuple[Table, ...]:
         (str(e.milestone), str(e.layer), str(e.first), str(e.second), f"{e.cosine:.2f}") for e in pairs.itertuples()
     )
     return (
-        Table("steered minus plain, in score points", columns, rows),
-        Table("cosines between the forms' vectors", ("milestone", "layer", "form", "form", "cosine"), alike),
+        Summary("steered minus plain, in score points", columns, rows),
+        Summary("cosines between the forms' vectors", ("milestone", "layer", "form", "form", "cosine"), alike),
     )

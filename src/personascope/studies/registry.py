@@ -41,6 +41,10 @@ class StudyFile:
         """The study's name."""
         return str(self.study.name)
 
+    def cost(self) -> str:
+        """About what the judges' calls will take, at most, in words."""
+        return "; ".join(self.study.costs()) or "costs nothing"
+
     def changed(self, **options: Any) -> StudyFile:
         """The same study with some of its fields replaced, those that are not None.
 

@@ -58,7 +58,7 @@ def write_items(study: BaseStudy, context: RunContext) -> Report:
 
 
 def folder_for(out: Path, study: BaseStudy) -> Path:
-    """Where the files of a study go: ``out``, or a folder of its name in it where ``out`` holds another study's files."""
+    """Where the files of a study go: ``out``, or, where that holds another study's files, a folder in it."""
     described = out / STUDY
     if not described.is_file():
         return out

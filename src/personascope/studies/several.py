@@ -1,30 +1,31 @@
 """Studies of kind ``several``: a list of other studies, run one after the other on one store.
 
-Owns: :class:`Several`. The one law: what one part asked no other asks again, and a part that fails stops no other.
+What one part asked no other asks again, and a part that fails stops no other.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, Literal, Self
+
+import pandas as pd
 
 from personascope.core.errors import PersonascopeError, StudyError
-from personascope.core.files import check_name, value_of, write_text
-from personascope.studies.context import Report, Table, Workplace
-from personascope.studies.registry import Chosen, beside, open_study
-
-FILES: Final = ("studies.csv",)
+from personascope.core.files import check_name
+from personascope.studies.base import BaseStudy, Failure, Item, Summary, Table, beside
+from personascope.studies.context import RunContext
+from personascope.studies.registry import StudyFile, open_study
+from personascope.studies.run import context_for_part, keep, write_items
 
 
 @dataclass(frozen=True)
-class Several:
+class Several(BaseStudy):
     """Other studies: bundled names, or .toml files beside this one. Each writes in a folder of its name.
 
     ``judge`` and ``limit`` replace those of every part that has such a thing.
     """
-
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     kind: Literal["several"]
     name: str
@@ -39,7 +40,7 @@ class Several:
         named = {getattr(part.study, "lineage", "") for part in self.parts()}
         return named.pop() if len(named) == 1 else ""
 
-    def parts(self) -> list[Chosen]:
+    def parts(self) -> list[StudyFile]:
         """The studies, read.
 
         Raises:
@@ -55,72 +56,61 @@ class Several:
             raise StudyError(f"study '{self.name}' has two parts named '{twice[0]}': give one another name")
         return [self._changed(each) for each in read]
 
-    def _changed(self, part: Chosen) -> Chosen:
+    def _changed(self, part: StudyFile) -> StudyFile:
         options = {"judge": self.judge or None, "limit": self.limit}
         return part.changed(**{name: value for name, value in options.items() if hasattr(part.study, name)})
 
+    @classmethod
+    def read(cls, table: dict[str, Any], *, source: str) -> Self:
+        """The study of a table; its parts are read too, so that what is wrong with one is known before any runs."""
+        found = super().read(table, source=source)
+        check_name(found.name, "study", StudyError)
+        if not found.studies:
+            raise StudyError(f'{source}: studies: there are none; name one or more, such as "lab"')
+        study = replace(found, studies=tuple(beside(each, source) for each in found.studies))
+        study.parts()
+        return study
 
-def read(table: dict[str, Any], *, source: str) -> Several:
-    """The study of a table; its parts are read too, so that what is wrong with one is said before any runs."""
-    found = value_of(table, Several, source=source, error=StudyError)
-    check_name(found.name, "study", StudyError)
-    if not found.studies:
-        raise StudyError(f'{source}: studies: there are none; name one or more, such as "lab"')
-    study = replace(found, studies=tuple(beside(each, source) for each in found.studies))
-    study.parts()
-    return study
+    def files(self) -> tuple[str, ...]:
+        """The list, and in each part's folder what that part writes."""
+        return ("studies.csv", *(f"{part.name}/{name}" for part in self.parts() for name in part.study.files()))
 
+    def run(self, context: RunContext) -> Iterator[Item]:
+        """Runs every part in its folder, all on one store; an error of ours in one is noted, and the others go on."""
+        rows: list[tuple[str, ...]] = []
+        for part in self.parts():
+            written: list[Any] = []
+            here = replace(context_for_part(context, part.name), written=written.append)
+            context.shelf.follow(())  # the order of one part is not that of the next
+            try:
+                report = write_items(part.study, here)
+                keep(part, here)
+                outcome = "; ".join(report.failures) or "done"
+                outcome += f"; {here.unasked} verdicts could not be had" if here.unasked else ""
+                yield from (Failure(f"{part.name}: {why}") for why in report.failures)
+            except PersonascopeError as problem:
+                outcome = str(problem)
+                yield Failure(f"{part.name}: {problem}")
+            context.judges.extend(here.judges)
+            rows.append((part.name, part.kind, outcome, str(here.out), str(len(written))))
+        columns = ("study", "kind", "outcome", "folder", "files")
+        yield Table("studies", pd.DataFrame(rows, columns=columns))
+        yield Summary(f"studies of '{self.name}'", columns, tuple(rows))
 
-def files(study: Several) -> tuple[str, ...]:
-    """What is written: the list, and in each part's folder what that part writes."""
-    return (*FILES, *(f"{part.name}/{name}" for part in study.parts() for name in part.files))
+    def kept(self, context: RunContext, *, table: dict[str, Any], source: str) -> dict[str, Any]:
+        """Nothing: each part is kept by itself."""
+        return {}
 
+    def counts(self) -> dict[str, int]:
+        """The sums over the parts; what two of them ask alike is asked once, so it may be less."""
+        counted = [part.study.counts() for part in self.parts()]
+        total: Counter[str] = Counter()
+        for each in counted:
+            total.update(each)
+        order = dict.fromkeys(name for each in counted for name in each if name in ("responses", "verdicts"))
+        rest = [name for name in ("loads", "tokens") if name in total]
+        return {"studies": len(counted), **{name: total[name] for name in (*order, *rest)}}
 
-def run(study: Several, place: Workplace) -> Report:
-    """Runs every part in its folder, all on one store; an error of ours in one is noted, and the others go on."""
-    from personascope.studies.replay import keep
-
-    rows: list[tuple[str, ...]] = []
-    failed: list[str] = []
-    for part in study.parts():
-        wrote: list[Any] = []
-        here = replace(place, out=place.out / part.name, made=wrote.append, opened={}, judges=[])
-        place.shelf.follow(())  # the order of one part is not that of the next
-        try:
-            report = part.run(here)
-            keep(part, here)
-            told = "; ".join(report.failed) or "done"
-            told += f"; {here.unasked} verdicts could not be had" if here.unasked else ""
-            failed += [f"{part.name}: {why}" for why in report.failed]
-        except PersonascopeError as problem:
-            told = str(problem)
-            failed.append(f"{part.name}: {problem}")
-        place.judges.extend(here.judges)
-        rows.append((part.name, part.kind, told, str(here.out), str(len(wrote))))
-    columns = ("study", "kind", "outcome", "folder", "files")
-    path = place.out / FILES[0]
-    write_text(path, "".join(_line(each) for each in (columns, *rows)))
-    place.made(path)
-    return Report((Table(f"studies of '{study.name}'", columns, tuple(rows)),), (path,), tuple(failed))
-
-
-def counts(study: Several) -> dict[str, int]:
-    """The sums over the parts; what two of them ask alike is asked once, so it may be less."""
-    parts = study.parts()
-    total: Counter[str] = Counter()
-    for part in parts:
-        total.update(part.counts())
-    order = dict.fromkeys(name for part in parts for name in part.counts() if name in ("responses", "verdicts"))
-    rest = [name for name in ("loads", "tokens") if name in total]
-    return {"studies": len(parts), **{name: total[name] for name in (*order, *rest)}}
-
-
-def cost(study: Several) -> str:
-    """What each part's judge will take."""
-    said = [(part.name, part.cost()) for part in study.parts()]
-    priced = [f"{name}: {told}" for name, told in said if told != "costs nothing"]
-    return "; ".join(priced) or "costs nothing"
-
-
-def _line(cells: tuple[str, ...]) -> str:
-    return ",".join('"' + cell.replace('"', '""') + '"' if set(cell) & set(',"\n') else cell for cell in cells) + "\n"
+    def costs(self) -> list[str]:
+        """What each part's judges will take."""
+        return [f"{part.name}: {cost}" for part in self.parts() for cost in part.study.costs()]

@@ -9,35 +9,38 @@ token at equal norms; its §2.2 keeps answers one by one and its code keeps pair
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, ClassVar, Literal, Self
 
+import pandas as pd
+
+from personascope.analysis.effects import effects
+from personascope.analysis.frames import answer_rows
+from personascope.analysis.geometry import cosines
 from personascope.core.errors import StudyError
 from personascope.core.records import Span, Where
 from personascope.core.vectors import PersonaVector, Steering
-from personascope.studies.along_series import Asked, Tracing, Writing, cost_of, counted, read_asked
-from personascope.studies.context import Report, Table, Workplace
-from personascope.studies.trace_study import StudiedTrait, Study
+from personascope.figures.doses import doses
+from personascope.studies.along_series import SeriesStudy, Tracing
+from personascope.studies.base import Figure, Item, Summary, Table
+from personascope.studies.context import RunContext
+from personascope.studies.trace import StudiedTrait, Study
 from personascope.tracing.pairs import Rule
 from personascope.tracing.tracing import Effect, OperatingPoint
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from personascope.costs import Estimate
-
-FILES: Final = ("spans.csv", "spans.png", "spans.pdf", "cosines.csv", "answers.csv")
-
 
 @dataclass(frozen=True, kw_only=True)
-class SpansStudy(Asked):
+class SpansStudy(SeriesStudy):
     """Vectors of every span and every rule, steered with at one layer and several strengths.
 
     ``strengths`` are multiples of a ``unit`` that is the same for all vectors: of a direction of length 1, where they
     are norms, or of the residual norm.
     ``span`` and ``rule`` are not used: ``spans`` and ``rules`` are.
     """
+
+    FILES: ClassVar = ("spans.csv", "spans.png", "spans.pdf", "cosines.csv", "answers.csv")
 
     kind: Literal["spans"]
     layer: int
@@ -58,74 +61,49 @@ class SpansStudy(Asked):
         """What vectors are made of, all ways."""
         return list(product(self.spans, self.rules))
 
-    def as_trace(self, span: Span, rule: Rule, milestones: tuple[str, ...] = ()) -> Study:
+    def variant(self, span: Span, rule: Rule, milestones: tuple[str, ...] = ()) -> Study:
         """The trace with vectors of one span, kept by one rule, at every strength."""
         first, *others = (Steering(self.layer, each, self.unit, self.where) for each in self.strengths)
         point = OperatingPoint(first, also=tuple(others))
         traits: tuple[StudiedTrait, ...] = tuple(replace(each, points=(point,)) for each in self.traits)
         return self.trace(traits=traits, span=span, rule=rule, milestones=milestones)
 
+    def as_trace(self) -> Study:
+        return self.variant(*self.variants()[0])
 
-def read(table: dict[str, Any], *, source: str) -> SpansStudy:
-    """The study of a table."""
-    study = read_asked(table, SpansStudy, source=source)
-    study.as_trace(*study.variants()[0]).load_traits()
-    return study
+    @classmethod
+    def read(cls, table: dict[str, Any], *, source: str) -> Self:
+        study = super().read(table, source=source)
+        study.as_trace().load_traits()
+        return study
 
-
-def run(study: SpansStudy, place: Workplace) -> Report:
-    """Traces every variant, milestone by milestone, and writes effects, cosines and a figure."""
-    import pandas as pd
-
-    from personascope.analysis.effects import effects
-    from personascope.analysis.frames import answer_rows
-    from personascope.figures.doses import doses
-
-    tracing, writing = Tracing(study, place), Writing(place)
-    frames, found = [], []
-    for milestone in reversed(tracing.lineage.milestones):
-        for span, rule in study.variants():
-            outcomes = tracing.run(study.as_trace(span, rule, (milestone.label,))).outcomes
-            frames.append(answer_rows(outcomes).assign(span=span, rule=rule))
-            found += [
-                (milestone.label, span, rule, each.reference)
-                for each in outcomes
-                if isinstance(each, Effect) and isinstance(each.reference, PersonaVector)
-            ]
-    answers = pd.concat(frames, ignore_index=True)
-    parts = [
-        effects(answers[(answers["span"] == span) & (answers["rule"] == rule)]).assign(span=span, rule=rule)
-        for span, rule in study.variants()
-    ]
-    rows = pd.concat([each for each in parts if len(each)], ignore_index=True)
-    cosines = _cosines(found, study.layer)
-    writing.frame("spans.csv", rows)
-    writing.frame("cosines.csv", cosines)
-    writing.frame("answers.csv", answers)
-    named = rows.assign(line=_lines(rows, study))
-    writing.figure("spans", doses(named, line="line"))
-    return Report(_tables(rows, cosines), tuple(writing.files))
-
-
-def counts(study: SpansStudy) -> dict[str, int]:
-    """Instructed and plain answers once, and every variant's steered ones."""
-    from personascope.engines.opening import open_lineage
-    from personascope.studies.planning import plan_study
-
-    lineage = study.cut(open_lineage(study.lineage))
-    trace = study.as_trace(*study.variants()[0])
-    one, plan = counted(trace, lineage), plan_study(trace, lineage)
-    more = (len(study.variants()) - 1) * plan.steered
-    return one | {
-        "responses": one["responses"] + more,
-        "verdicts": one["verdicts"] + 2 * more,
-        "tokens": one["tokens"] + more * study.evaluation.max_tokens,
-    }
-
-
-def cost(study: SpansStudy) -> Estimate | None:
-    """About what the judge takes."""
-    return cost_of(study.as_trace(*study.variants()[0]), counts(study)["verdicts"])
+    def run(self, context: RunContext) -> Iterator[Item]:
+        """Traces every variant, milestone by milestone, and yields effects, cosines and a figure."""
+        tracing = Tracing(self, context)
+        frames, found = [], []
+        for milestone in reversed(tracing.lineage.milestones):
+            for span, rule in self.variants():
+                outcomes = tracing.run(self.variant(span, rule, (milestone.label,))).outcomes
+                frames.append(answer_rows(outcomes).assign(span=span, rule=rule))
+                found += [
+                    (milestone.label, span, rule, each.reference)
+                    for each in outcomes
+                    if isinstance(each, Effect) and isinstance(each.reference, PersonaVector)
+                ]
+        if context.asks_only:
+            return
+        answers = pd.concat(frames, ignore_index=True)
+        parts = [
+            effects(answers[(answers["span"] == span) & (answers["rule"] == rule)]).assign(span=span, rule=rule)
+            for span, rule in self.variants()
+        ]
+        rows = pd.concat([each for each in parts if len(each)], ignore_index=True)
+        cosines = _cosines(found, self.layer)
+        yield Table("spans", rows)
+        yield Table("cosines", cosines)
+        yield Table("answers", answers)
+        yield Figure("spans", lambda: doses(rows.assign(line=_lines(rows, self)), line="line"))
+        yield from _summaries(rows, cosines)
 
 
 def _lines(rows: pd.DataFrame, study: SpansStudy) -> pd.Series:
@@ -138,10 +116,6 @@ def _lines(rows: pd.DataFrame, study: SpansStudy) -> pd.Series:
 
 def _cosines(found: list[tuple[str, Span, Rule, PersonaVector]], layer: int) -> pd.DataFrame:
     """The cosines between a trait's vectors of all variants, at the layer where they steer."""
-    import pandas as pd
-
-    from personascope.analysis.geometry import cosines
-
     frames = []
     subjects = dict.fromkeys((milestone, each.trait, each.form) for milestone, _, _, each in found)
     for milestone, trait, form in subjects:
@@ -155,7 +129,7 @@ def _cosines(found: list[tuple[str, Span, Rule, PersonaVector]], layer: int) -> 
     return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
 
 
-def _tables(rows: pd.DataFrame, cosines: pd.DataFrame) -> tuple[Table, ...]:
+def _summaries(rows: pd.DataFrame, cosines: pd.DataFrame) -> tuple[Summary, ...]:
     cells = tuple(
         (
             str(each.trait), str(each.milestone), str(each.span), str(each.rule),
@@ -173,6 +147,6 @@ def _tables(rows: pd.DataFrame, cosines: pd.DataFrame) -> tuple[Table, ...]:
         for *names, cosine in others[[*heads, "cosine"]].itertuples(index=False, name=None)
     )
     return (
-        Table("steered minus plain, in score points, by what the vector is made of", columns, cells),
-        Table("cosines with the first kind of vector", ("milestone", "trait", "vector", "vector", "cosine"), alike),
+        Summary("steered minus plain, in score points, by what the vector is made of", columns, cells),
+        Summary("cosines with the first kind of vector", ("milestone", "trait", "vector", "vector", "cosine"), alike),
     )
