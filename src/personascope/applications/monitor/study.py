@@ -233,7 +233,7 @@ def _items(tables: Tables) -> Iterator[Item]:
     yield Table("monitor", tables.correlations)
     yield Table("monitor-points", tables.points)
     yield Table("monitor-random", tables.random)
-    if tables.spoken:
+    if len(tables.speaking):
         yield Table("monitor-speaking", tables.speaking)
         yield Figure("monitor-speaking", lambda: speaking(tables.speaking))
     for series, across in ACROSS.items():
