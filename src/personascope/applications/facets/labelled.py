@@ -15,9 +15,9 @@ from personascope.applications.facets.core import facet_agreement
 from personascope.core.facets import FacetSet
 from personascope.core.lineages import Milestone
 from personascope.core.records import Answer
+from personascope.core.tables import frame_of
 from personascope.core.traits import Trait
 from personascope.judges import Judge
-from personascope.rows import frame_of
 from personascope.studies.along_series import UNSTEERED, Tracing
 from personascope.tracing.extraction import instructed_arms, plain_arm
 from personascope.tracing.generation import Arm, answer

@@ -23,7 +23,7 @@ from personascope.studies.registry import beside
 if TYPE_CHECKING:
     import pandas as pd
 
-    from personascope.costs import Estimate
+    from personascope.providers.costs import Estimate
 
 FILES: Final = ("facets.csv", "rates.csv", "facets.png", "facets.pdf", "agreement.csv", "labelled.csv")
 
@@ -108,7 +108,7 @@ def run(study: FacetsStudy, place: Workplace) -> Report:
             last = last or milestone
         except CheckpointError as problem:
             absent.append(f"{milestone.label}: {problem}")
-    place.shelf.follow(())  # what is asked of the last milestone once more is no step of the walk
+    place.cache.prefetch_order(())  # what is asked of the last milestone once more is no step of the walk
     if not rows:
         raise CheckpointError(f"study '{study.name}': no checkpoint could be had: {absent[0]}")
     answers = pd.concat(rows[::-1], ignore_index=True)

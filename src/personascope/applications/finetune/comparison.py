@@ -19,8 +19,8 @@ from personascope.applications.finetune.reading import Vectors
 from personascope.applications.finetune.run import Run
 from personascope.applications.finetune.study import FILES, PLAIN, FinetuneStudy, Way
 from personascope.core.errors import check_layer
-from personascope.core.files import write_text
 from personascope.core.lineages import Checkpoint
+from personascope.core.tables import write_csv
 from personascope.core.traits import load_trait
 from personascope.core.vectors import NoVector, PersonaVector
 from personascope.studies.context import Report, Table, Workplace, checkpoint_named
@@ -137,7 +137,7 @@ def _written(
     )
     files = [place.out / name for name in FILES]
     for path, frame in zip(files, (scores, runs, ways, choices), strict=False):
-        write_text(path, frame.to_csv(index=False))
+        write_csv(path, frame)
     trait = next(iter(found[0].answers))[0]
     for path in files[4:]:
         save(prevention(ways[ways["trait"] == trait], choices, runs), path)

@@ -24,11 +24,10 @@ from personascope.core.errors import EngineError, SampleError, StoreError
 from personascope.core.identity import key_of
 from personascope.core.records import Request, Response, Sampling
 from personascope.core.samples import Message, Sample, following
+from personascope.core.tables import RowWriter
 from personascope.core.traits import Prompt
 from personascope.engines import Engine
-from personascope.interop.samples import RowWriter
-from personascope.interop.samples.layouts import CHATS, turns_of
-from personascope.interop.samples.reading import read_rows
+from personascope.interop.samples import CHATS, read_rows, turns_of
 
 CHUNK: Final = 32
 """Prompts that are read together, and lost together if a run is killed."""

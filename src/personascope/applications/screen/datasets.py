@@ -21,8 +21,9 @@ from personascope.applications.screen.core import CHUNK, Against, Gauge, Measure
 from personascope.applications.screen.scores import ScoreFile, Scores
 from personascope.core.identity import key_of
 from personascope.core.samples import Sample
+from personascope.core.tables import RowWriter
 from personascope.engines import Engine
-from personascope.interop.samples import RowWriter, count_samples, read_rows, read_samples
+from personascope.interop.samples import count_samples, messages_of, read_rows, read_samples
 from personascope.judges import Judge
 from personascope.store.caching import Notice, silent
 from personascope.store.store import Store
@@ -117,8 +118,6 @@ def _counted(found: Iterable[Screened], notice: Notice) -> Iterator[Screened]:
 
 
 def _sample(row: dict[str, Any], where: str) -> Sample:
-    from personascope.interop.samples import messages_of
-
     return Sample(messages_of(row, where), row, where)
 
 

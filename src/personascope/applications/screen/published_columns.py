@@ -14,7 +14,6 @@ Input is JSON lines with ``messages``, the last of them the answer, or CSV with 
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,14 +21,11 @@ from typing import Any, Final, Literal, NoReturn, get_args
 
 from personascope.core.errors import LayerError, SampleError, StudyError, nearest
 from personascope.core.samples import Message
-from personascope.interop.samples import read_rows, write_rows
-from personascope.interop.samples.layouts import messages_of
+from personascope.core.tables import write_rows
+from personascope.interop.samples import messages_of, read_rows
 
 Type = Literal["proj", "prompt_last_proj", "cos_sim", "proj_diff", "proj_diff_prompt"]
 TYPES: Final[tuple[str, ...]] = get_args(Type)
-_NAME: Final = re.compile(
-    rf"(?P<rest>.+?)_(?P<kind>{'|'.join(sorted(TYPES, key=len, reverse=True))})_layer(?P<layer>\d+)"
-)
 
 
 @dataclass(frozen=True)
@@ -55,18 +51,6 @@ class Column:
     def of(cls, model: str, vector: str | Path, kind: Type, layer: int) -> Column:
         """The column of a model's name or folder and a vector's file."""
         return cls(Path(str(model).rstrip("/")).name, Path(vector).name.partition(".")[0], kind, layer)
-
-
-def published_columns(names: Iterable[str], *, model: str) -> dict[str, Column]:
-    """Those of a file's columns that are published projections by a model, read back into what they say."""
-    whose = Path(str(model).rstrip("/")).name + "_"
-    found: dict[str, Column] = {}
-    for name in names:
-        parts = _NAME.fullmatch(name)
-        if parts is not None and parts["rest"].startswith(whose):
-            kind: Any = parts["kind"]
-            found[name] = Column(whose[:-1], parts["rest"].removeprefix(whose), kind, int(parts["layer"]))
-    return found
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from personascope.core.errors import StudyError
-from personascope.interop.samples import read_samples, write_rows
+from personascope.core.tables import write_rows
+from personascope.interop.samples import read_samples
 
 LAB: Final = "lab:"
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from personascope.applications.screen.config import Filtering, ScreenStudy
 from personascope.core.errors import StudyError
-from personascope.core.files import value_of, write_text
+from personascope.core.files import value_of
+from personascope.core.tables import write_csv
 from personascope.studies.context import Report, Table, Workplace
 from personascope.studies.registry import beside
 
@@ -57,7 +58,7 @@ def run(study: ScreenStudy, place: Workplace) -> Report:
         tables.append(Table("told apart (area under the ROC curve)", *_shown(table, 3)))
     if study.filterings and judge is not None:
         rows = filtering_rows(study, place, engine, judge)
-        write_text(place.out / "filtering-questions.csv", rows.to_csv(index=False))
+        write_csv(place.out / "filtering-questions.csv", rows)
         files.append(place.out / "filtering-questions.csv")
         table = filtering_table(rows)
         files += _written(place, "filtering", table, filtering(table))
@@ -119,7 +120,7 @@ def _written(place: Workplace, name: str, rows: pd.DataFrame, figure: Any) -> li
     from personascope.figures.style import save
 
     paths = [place.out / f"{name}.{ending}" for ending in ("csv", "png", "pdf")]
-    write_text(paths[0], rows.to_csv(index=False))
+    write_csv(paths[0], rows)
     save(figure, *paths[1:])
     return paths
 

@@ -6,11 +6,9 @@ asked, and one is loaded at a time.
 
 from __future__ import annotations
 
-import base64
-import html
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,6 +18,7 @@ from personascope.core.errors import CheckpointError, StudyError
 from personascope.core.files import write_text
 from personascope.core.lineages import Checkpoint
 from personascope.core.records import Sampling, Span
+from personascope.core.tables import write_csv
 from personascope.engines import Engine
 from personascope.judges import Judge
 
@@ -29,14 +28,6 @@ if TYPE_CHECKING:
 FILES: Final = (
     "shift.csv", "correlations.csv", "null.csv", "shift.png", "shift.pdf", "matrix.png", "matrix.pdf", "report.html",
 )  # fmt: skip
-
-_LOOK = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2rem; } img { max-width: 100%; }
-table { border-collapse: collapse; font-size: .85rem; } th, td { padding: .25rem .7rem; text-align: right; }
-th { border-bottom: 2px solid #1a1a1a; } td { border-bottom: 1px solid #e6e6e6; } .note { color: #6e6e6e; }
-th:first-child, td:first-child, th:nth-child(2), td:nth-child(2) { text-align: left; }
-"""
 
 
 @dataclass(frozen=True)
@@ -90,8 +81,6 @@ def shifted(
     tuned: Sequence[tuple[Tuned, Engine]],
     watched: Sequence[Watched],
     asking: Asking,
-    *,
-    done: Callable[[str], None] = lambda name: None,
 ) -> Shifted:
     """Asks the base and every tuned model, and sets shift against change; one model's weights are kept at a time."""
     from personascope.applications.shift.frames import shift_correlations, shift_null, shift_rows
@@ -102,7 +91,6 @@ def shifted(
         how = {"judge": asking.judge, "sampling": asking.sampling, "span": asking.span}
         standings.append(stand(engine, watched, name=name, group=group, **how))  # type: ignore[arg-type]
         engine.close()
-        done(name)
     rows = shift_rows(standings[0], standings[1:], watched)
     null = shift_null(standings[0], standings[1:], watched, directions=asking.directions, seed=asking.seed)
     read = "the last prompt token" if asking.span == "last_prompt" else f"the {asking.span}"
@@ -118,6 +106,7 @@ def shifted(
 def write(found: Shifted, out: Path) -> list[Path]:
     """Writes tables, figures and the page of one file, and gives back what was written."""
     from personascope.applications.shift.figures import shift_matrix, shifts
+    from personascope.figures.pages import render
     from personascope.figures.style import save
 
     out.mkdir(parents=True, exist_ok=True)
@@ -125,7 +114,7 @@ def write(found: Shifted, out: Path) -> list[Path]:
     made = []
     for name, frame in frames.items():
         made.append(out / f"{name}.csv")
-        write_text(made[-1], frame.to_csv(index=False))
+        write_csv(made[-1], frame)
     figures = {
         "shift": shifts(found.shifts, found.correlations, found.null),
         "matrix": shift_matrix(found.correlations),
@@ -134,7 +123,10 @@ def write(found: Shifted, out: Path) -> list[Path]:
         paths = [out / f"{name}.png", out / f"{name}.pdf"]
         save(figure, *paths)
         made += paths
-    write_text(out / "report.html", _page(found, [(out / f"{name}.png").read_bytes() for name in figures]))
+    pictures = {name: (out / f"{name}.png").read_bytes() for name in figures}
+    tables = {"shifts": found.shifts, "correlations": found.correlations, "null": found.null}
+    title = f"Finetuning shift from {found.base}"
+    write_text(out / "report.html", render("shift", title=title, about=found.about, pictures=pictures, **tables))
     return [*made, out / "report.html"]
 
 
@@ -171,27 +163,3 @@ def _check_adapter(folder: Path, base: Checkpoint) -> None:
     known = {Path(base.path or base.model).name, *(name.rsplit("--", 1)[-1] for name in above)}
     if said and Path(str(said)).name not in known:
         raise CheckpointError(f"{folder} is an adapter of {said}, and the base is {base.label}: give that as the base")
-
-
-def _page(found: Shifted, pictures: Sequence[bytes]) -> str:
-    """The report as one HTML file that asks for nothing else."""
-    shown = html.escape
-    images = [
-        f'<p><img alt="figure" src="data:image/png;base64,{base64.b64encode(each).decode("ascii")}"></p>'
-        for each in pictures
-    ]
-    title = f"Finetuning shift from {found.base}"
-    parts = [
-        f"<h1>{shown(title)}</h1>",
-        *(f'<p class="note">{shown(each)}</p>' for each in found.about),
-        f"<h2>Over models</h2>{_table(found.null)}{images[0]}",
-        f"<h2>Across traits</h2>{images[1]}{_table(found.correlations)}",
-        f"<h2>Every model</h2>{_table(found.shifts)}",
-    ]
-    head = f'<meta charset="utf-8"><title>{shown(title)}</title><style>{_LOOK}</style>'
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n' + "\n".join(parts) + "\n</body></html>\n"
-
-
-def _table(frame: pd.DataFrame) -> str:
-    text: str = frame.to_html(index=False, border=0, na_rep="", float_format=lambda value: f"{value:.3g}")
-    return text
