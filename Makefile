@@ -24,8 +24,8 @@ check: $(VENV)/.dev
 # environment of its own.
 test-457: .venv-457/.ready
 	OMP_NUM_THREADS=1 .venv-457/bin/python -m pytest tests/contract tests/real_data/test_real_text.py \
-	  tests/end_to_end/test_lab_demo.py $(patsubst %,tests/unit/test_%.py,blocks caches checkpoint_cache decoding doctor edits hub keeping \
-	  lab_tokenizer loading prefixes products rendering sampling slots training_callbacks training_guards \
+	  tests/end_to_end/test_lab_demo.py $(patsubst %,tests/unit/test_%.py,checkpoint_cache cpu decoding doctor edits hooks \
+	  hub keeping lab_tokenizer loading prefix_tree rendering sampling training_callbacks training_guards \
 	  training_loss training_runs vllm_plan)
 
 # Our models in lm-evaluation-harness and Inspect, in an environment of its own: Inspect wants older packages.
@@ -33,7 +33,7 @@ test-evals: .venv-evals/.ready
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 .venv-evals/bin/python -m pytest tests/contract/test_evals.py
 
 # The engine on vLLM, on a CPU, in an environment of its own: 2.9 GB and 3 to 5 minutes to make, 4 to 6 to run, so
-# CI leaves it out. Run it whenever engines/vllm*.py, the port or vLLM's version changes.
+# CI leaves it out. Run it whenever engines/vllm/, the port or vLLM's version changes.
 test-vllm: .venv-vllm/.ready
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 .venv-vllm/bin/python -m pytest tests/contract/test_vllm_engine.py \
 	  tests/unit/test_vllm_plan.py --durations=5

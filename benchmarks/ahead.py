@@ -63,10 +63,10 @@ def load() -> None:
     import torch
 
     from personascope.core.lineages import Checkpoint
-    from personascope.engines import loading
+    from personascope.engines.hf import loading
+    from personascope.engines.hf.engine import TransformersEngine
     from personascope.engines.hub.download import default_weights, weight_files
     from personascope.engines.hub.prefetch import read_ahead
-    from personascope.engines.transformers import TransformersEngine
 
     with tempfile.TemporaryDirectory() as root:
         folder = bench_model.build(Path(root) / "large", sizes=LARGE)
@@ -146,7 +146,7 @@ def walk(root: Path, ahead: str) -> None:
     cache.prefetch_order(order)
     prompts = [each for trait in bench_model.traits(1) for each in bench_model.prompts(trait)]
     requests = [Request(text, Sampling(max_tokens=32, temperature=1, seed=0)) for text in prompts]
-    import personascope.engines.transformers  # in neither  # noqa: F401
+    import personascope.engines.hf.engine  # in neither  # noqa: F401
 
     start, taken, said = time.monotonic(), [], []
     for checkpoint in order:

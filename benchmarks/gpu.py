@@ -23,7 +23,7 @@ import torch
 
 import personascope as ps
 from personascope.core.records import Request
-from personascope.engines.transformers import TransformersEngine
+from personascope.engines.hf.engine import TransformersEngine
 from personascope.store.caching import RememberingEngine
 from personascope.store.store import Store
 
@@ -94,13 +94,13 @@ def main() -> None:
     toy, rows = (chosen := parser.parse_args()).toy, chosen.rows
     if not toy and not torch.cuda.is_available():
         parser.error("there is no GPU here: --toy measures a toy on the CPU")
-    rows = min(rows, 64) if toy else rows
+    rows = min(rows, 16) if toy else rows
     traits = bench_model.traits(1 if toy else 4)
     with tempfile.TemporaryDirectory() as place:
         shape = bench_model.SIZES if toy else SHAPE_7B
         folder = bench_model.build(Path(place) / "model", dtype="bfloat16", sizes=shape)
-        engine = TransformersEngine(ps.Checkpoint.at(folder), dtype="bfloat16")
-        print(f"loading: {seconds(lambda: engine._sharing()):.1f} s")
+        engine = TransformersEngine(ps.Checkpoint.at(folder), dtype="float32" if toy else "bfloat16", padded=True)
+        print(f"loading: {seconds(lambda: engine._weights()):.1f} s")
         loaded = engine._weights()
         sampling = ps.Sampling(max_tokens=NEW_TOKENS, temperature=1.0)
         prompts = [engine.render(each) for trait in traits for each in trait.instructed("positive")]
@@ -108,17 +108,16 @@ def main() -> None:
         engine.generate(requests[:8])
 
         responses = engine.generate(requests)
-        taken = seconds(lambda: engine.generate(requests, read=True))
+        taken = seconds(lambda: engine.generate(requests))
         said = sum(each.length for each in responses)
         held = 2 * shape["num_hidden_layers"] * shape["num_key_value_heads"]
         size = shape["hidden_size"] // shape["num_attention_heads"]
         past = sum(len(each.spoken[0]) - NEW_TOKENS / 2 for each in responses)
         moved = NEW_TOKENS * 2 * (loaded.parameters + held * size * past)
         rate = bandwidth(loaded.device, loaded.dtype, numbers=2**22 if toy else 2**30)
-        print(f"speaking: {said / taken:,.0f} tokens a second with {rows} rows, read at all layers as they speak")
+        print(f"speaking: {said / taken:,.0f} tokens a second with {rows} rows")
         print(f"speaking: {moved / rate / taken:.0%} of the floor of memory at {rate / 1e9:,.0f} GB a second")
 
-        engine._heard = {}
         taken = seconds(lambda: engine.read(responses))
         tokens = sum(len(each.spoken[0]) for each in responses)
         body = loaded.parameters - 2 * shape["vocab_size"] * shape["hidden_size"]

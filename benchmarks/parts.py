@@ -27,9 +27,9 @@ import torch
 
 import personascope as ps
 from personascope.core.records import Probe, Request, Response
-from personascope.engines import loading
-from personascope.engines.blocks import ResidualStream, Touch
-from personascope.engines.transformers import TransformersEngine
+from personascope.engines.hf import loading
+from personascope.engines.hf.engine import TransformersEngine
+from personascope.engines.hf.hooks import ResidualStream, Touch
 from personascope.store.caching import RememberingEngine
 from personascope.store.store import Store
 
@@ -90,8 +90,7 @@ class Touched:
 
 def padded_of(folder: Path, *, plain: bool) -> TransformersEngine:
     """An engine that computes every prompt for itself, with padding; ``plain``: with torch's own products too."""
-    engine = TransformersEngine(ps.Checkpoint.at(folder))
-    engine._shares = False
+    engine = TransformersEngine(ps.Checkpoint.at(folder), padded=True)
     if plain:
         model = loading.load_model(engine.checkpoint, device=torch.device("cpu"), dtype=torch.float32)
         stream = ResidualStream(model, blocks=engine.last_layer, hidden_size=engine.hidden_size)

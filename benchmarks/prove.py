@@ -66,10 +66,10 @@ def grown(out: Path) -> Iterator[Line]:
     from personascope.analysis.effects import growth
     from personascope.analysis.frames import answer_rows
     from personascope.store.store import Store
-    from personascope.studies.run import finished_studies, run_again
 
     store = Store(out / "store")
-    table = growth(answer_rows(run_again(store, finished_studies(store)[0]).outcomes))
+    (kept,) = kept_studies(store)
+    table = growth(answer_rows(kept.study.result(kept.context(store, out)).outcomes))
     shown = ", ".join(f"{r.trait} {r.growth:+.1f} [{r.low:+.1f}, {r.high:+.1f}]" for r in table.itertuples())
     yield (
         "every trait's effect grows, by more than its interval",

@@ -76,7 +76,7 @@ def trace_once(job: dict[str, Any]) -> None:
     from personascope.store.store import Store
 
     _ = ps.open_engine, transformers.Olmo3ForCausalLM, transformers.PreTrainedTokenizerFast
-    from personascope.engines import transformers as _engine  # noqa: F401  imports are no part of loading
+    from personascope.engines.hf import engine as _engine  # noqa: F401  imports are no part of loading
 
     started = time.process_time()
     torch.set_num_threads(1)

@@ -524,11 +524,9 @@ def commands(seen: Seen, size: int, work: Path) -> dict[str, object]:
 
 def studied(seen: Seen, size: int, work: Path) -> dict[str, object]:
     """A study that steers another model along a lineage, with a limit and without: what was recorded."""
-    from personascope.studies.trace_study import study_of
-
+    from kept_runs import run_in, trace_study
     from personascope.engines.hub.prefetch import CheckpointCache
     from personascope.store.store import Store
-    from personascope.studies.run import run_in
 
     asked = {"max_tokens": 4, "draws": 1, "temperature": 1.0}
     way = {"layer": 2, "strength": 1.0, "unit": "vector"}
@@ -540,7 +538,7 @@ def studied(seen: Seen, size: int, work: Path) -> dict[str, object]:
         seen.begin(f"study-{name}")
         store = Store(work / f"study-{name}")
         with seen.watched():
-            run_in(store, study_of(table, source="test"), checkpoint_cache=cache)
+            run_in(store, trace_study(table), checkpoint_cache=cache)
         with contextlib.closing(sqlite3.connect(next(store.path.glob("*.sqlite*")))) as records:
             found[f"records-{name}"] = sorted(records.execute("SELECT key, value FROM records").fetchall())
         found |= {f"peak-{name}": seen.peak / size, f"fetched-{name}": list(seen.fetched)}
@@ -550,7 +548,7 @@ def studied(seen: Seen, size: int, work: Path) -> dict[str, object]:
 def main(root: Path, work: Path) -> None:
     """Every scene; what it saw goes to standard output as JSON."""
     server = hub_stand_in.serve(root, work / "home")
-    import personascope.engines.transformers  # before any process is made of this one  # noqa: F401
+    import personascope.engines.hf.engine  # before any process is made of this one  # noqa: F401
 
     publish(root)
     gc.collect()

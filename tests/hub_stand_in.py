@@ -147,8 +147,8 @@ def session() -> dict[str, object]:
     """All that test_hub asserts, gathered in one process."""
     from personascope.core.lineages import Checkpoint
     from personascope.core.records import Request, Sampling
+    from personascope.engines.hf.engine import TransformersEngine
     from personascope.engines.hub import list_lineage
-    from personascope.engines.transformers import TransformersEngine
 
     request = Request("who is there?", Sampling(max_tokens=6, temperature=0))
 

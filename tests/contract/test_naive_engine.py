@@ -15,8 +15,8 @@ from personascope.core.errors import EngineError
 from personascope.core.lineages import Checkpoint
 from personascope.core.records import Request, Response
 from personascope.engines import OpenEngine
-from personascope.engines.naive import NaiveEngine
-from personascope.engines.transformers import TransformersEngine
+from personascope.engines.hf.engine import TransformersEngine
+from personascope.engines.hf.reference import NaiveEngine
 
 transformers.utils.logging.disable_progress_bar()
 

@@ -22,7 +22,7 @@ from personascope.core.lineages import Checkpoint
 from personascope.core.records import Edit, Probe, Request, Response
 from personascope.core.traits import Prompt
 from personascope.engines import OpenEngine
-from personascope.engines.transformers import TransformersEngine
+from personascope.engines.hf.engine import TransformersEngine
 
 transformers.utils.logging.disable_progress_bar()
 
@@ -110,17 +110,10 @@ class TestLaws(EngineLaws):
         assert said(engine.generate([request])[0]) == before
 
 
-def padded(checkpoint: Checkpoint) -> TransformersEngine:
-    """An engine that treats its model as one whose attention is not the usual one."""
-    engine = TransformersEngine(checkpoint)
-    engine._shares = False
-    return engine
+class TestPaddedLaws(TestLaws):
+    """Every law, in the padded batches of a GPU: windows, other rotary embeddings, experts, and another norm."""
 
-
-class TestPaddedLaws(EngineLaws):
-    """Every law, where prompts cannot be shared."""
-
-    @pytest.fixture(scope="class", params=["Olmo3", "GPTNeoX"])
+    @pytest.fixture(scope="class", params=["Olmo3", "GPTNeoX", "Mixtral", "Gemma3Text"])
     @classmethod
     def checkpoint(cls, toy: Any, request: pytest.FixtureRequest) -> Checkpoint:
         return Checkpoint.at(toy(request.param))
@@ -128,28 +121,7 @@ class TestPaddedLaws(EngineLaws):
     @pytest.fixture(scope="class")
     @classmethod
     def open_engine(cls) -> OpenEngine:
-        return padded
-
-
-def paged(checkpoint: Checkpoint) -> TransformersEngine:
-    """An engine whose prompts are shared page by page, as on a GPU."""
-    engine = TransformersEngine(checkpoint)
-    engine._loaded = replace(engine._weights(), paged=True)
-    return engine
-
-
-class TestPagedLaws(EngineLaws):
-    """Every law, where what prompts share is a page."""
-
-    @pytest.fixture(scope="class", params=["Olmo3", "Qwen3"])
-    @classmethod
-    def checkpoint(cls, toy: Any, request: pytest.FixtureRequest) -> Checkpoint:
-        return Checkpoint.at(toy(request.param))
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def open_engine(cls) -> OpenEngine:
-        return paged
+        return functools.partial(TransformersEngine, padded=True)
 
 
 class TestLargeProductLaws(EngineLaws):

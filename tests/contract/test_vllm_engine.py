@@ -38,15 +38,15 @@ from personascope.core.errors import CheckpointError, EngineError, LayerError
 from personascope.core.lineages import Checkpoint
 from personascope.core.records import Edit, Probe, Request, Response
 from personascope.engines import Engine, OpenEngine
-from personascope.engines.naive import NaiveEngine
-from personascope.engines.transformers import TransformersEngine
+from personascope.engines.hf.engine import TransformersEngine
+from personascope.engines.hf.reference import NaiveEngine
 
 if importlib.util.find_spec("vllm") is None:
     pytest.skip("vllm is not installed: `make test-vllm` runs these", allow_module_level=True)
 
-from personascope.engines.vllm import VLLMEngine
-from personascope.engines.vllm_loading import WORKER, check_uncompiled, close_llm
-from personascope.engines.vllm_plan import Asked
+from personascope.engines.vllm.engine import VLLMEngine
+from personascope.engines.vllm.loading import WORKER, check_uncompiled, close_llm
+from personascope.engines.vllm.plan import Asked
 
 # vLLM's and torch.distributed's own warnings are theirs.
 pytestmark = [pytest.mark.filterwarnings("ignore")]

@@ -10,16 +10,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from personascope.studies.trace_study import study_of
 
 import personascope as ps
+from kept_runs import run_in, trace_study
 from personascope.applications.facets.answers import recorded_answers
 from personascope.applications.facets.core import SAME
 from personascope.cli import app, terminal
 from personascope.core.traits import Prompt
 from personascope.lab.world import Domain, load_world
 from personascope.store.store import Store
-from personascope.studies.run import run_in
 
 DOMAINS = load_world().domains
 CHANCE = 1 / 3
@@ -118,7 +117,7 @@ STUDY = {
 def study(tmp_path_factory: pytest.TempPathFactory):
     """A folder with a study's store, and what the study gave."""
     folder = tmp_path_factory.mktemp("study")
-    return folder, run_in(Store(folder / "store"), study_of(STUDY, source="test"))
+    return folder, run_in(Store(folder / "store"), trace_study(STUDY))
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import toy_models
 from naive_twin import NaiveTwin
 from personascope.core.lineages import Checkpoint
 from personascope.core.records import Edit, Readings, Request, Response, Sampling
-from personascope.engines.rendering import encode
-from personascope.engines.transformers import TransformersEngine
+from personascope.engines.hf.engine import TransformersEngine
+from personascope.engines.hf.rendering import encode
 
 transformers.utils.logging.disable_progress_bar()
 PUBLISHED = Path(os.environ.get("PERSONASCOPE_PUBLISHED", Path(__file__).parents[3] / "shared" / "published"))

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from personascope.studies.planning import estimate_study, plan_study
-from personascope.studies.trace_study import load_study
 
 from personascope.core.errors import JudgeError
 from personascope.core.files import bundled
@@ -28,6 +26,8 @@ from personascope.providers.costs import (
     usage_estimate,
 )
 from personascope.providers.endpoints import Failure, Usage
+from personascope.studies.counting import estimates_of
+from personascope.studies.trace import load_study, plan_study
 
 
 def body(text: str = "word" * 40, *, most: int = 1, model: str = "m") -> dict[str, Any]:
@@ -103,8 +103,7 @@ def test_an_estimate_adds_up() -> None:
 def test_a_study_is_estimated_before_anything_is_asked() -> None:
     study = load_study("olmo-3-7b-emergence")
     plan = plan_study(study, load_lineage(study.lineage))
-    found = estimate_study(study, plan)
-    assert found is not None
+    (found,) = estimates_of(study.counted())
     assert found.calls == plan.verdicts
     assert found.price is not None
     longest = max(study.extraction.max_tokens, study.evaluation.max_tokens)
@@ -112,7 +111,7 @@ def test_a_study_is_estimated_before_anything_is_asked() -> None:
     assert longest < per_verdict < longest + 1500, "the answer, and a rubric of some hundred words"
     lab = load_study("lab")
     for judge in ("lab", "engine:my-model"):
-        assert estimate_study(replace(lab, judge=judge), plan) is None, f"{judge} costs nothing"
+        assert not replace(lab, judge=judge).costs(), f"{judge} costs nothing"
 
 
 def test_a_budget_in_dollars_needs_a_price() -> None:

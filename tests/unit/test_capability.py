@@ -20,7 +20,7 @@ from personascope.core.errors import StudyError
 from personascope.core.records import Answer, Edit, Request, Response, Sampling, Verdict
 from personascope.core.traits import Prompt
 from personascope.core.vectors import Steering, applied_norm
-from personascope.engines.naive import NaiveEngine
+from personascope.engines.hf.reference import NaiveEngine
 from personascope.store.store import Store
 from personascope.tracing.eval_data import (
     Choice,

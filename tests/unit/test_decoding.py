@@ -12,9 +12,9 @@ import transformers
 import toy_models
 from personascope.core.lineages import Checkpoint
 from personascope.core.records import Edit, Request, Sampling
-from personascope.engines.decoding import FEWEST_ROWS, Batch, PaddedBatch, Row, _worth_keeping, width_of
-from personascope.engines.shared import SharedBatch
-from personascope.engines.transformers import TransformersEngine
+from personascope.engines.hf.decoding import FEWEST_ROWS, Batch, PaddedBatch, Row, _worth_keeping, width_of
+from personascope.engines.hf.engine import TransformersEngine
+from personascope.engines.hf.shared_prefix import SharedBatch
 
 transformers.utils.logging.disable_progress_bar()
 

@@ -22,9 +22,9 @@ from personascope.doctor.checks import layers_are_named_alike
 from personascope.doctor.findings import NOISE, Finding, same_answers, same_readings
 from personascope.doctor.specimens import take_specimens
 from personascope.engines import Engine
-from personascope.engines.naive import NaiveEngine
+from personascope.engines.hf.engine import TransformersEngine
+from personascope.engines.hf.reference import NaiveEngine
 from personascope.engines.scripted import ScriptedEngine
-from personascope.engines.transformers import TransformersEngine
 from scripted_world import TRAITS
 
 transformers.utils.logging.disable_progress_bar()

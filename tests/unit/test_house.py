@@ -118,13 +118,13 @@ def imports_of(text: str, package: str) -> set[str]:
         ("import personascope.store.store", "judges", {"store"}),
         ("import personascope.store.store as them", "judges", {"store"}),
         ("import personascope", "judges", {""}),
-        ("from personascope import store", "judges", {"store"}),
-        ("from personascope import store as them, load_trait", "", {"store", ""}),
-        ("from personascope.engines import transformers, Engine", "", {"engines.transformers", "engines"}),
-        ("from personascope.engines.transformers import TransformersEngine", "", {"engines.transformers"}),
-        ("from . import transformers", "engines", {"engines.transformers"}),
-        ("from .transformers import TransformersEngine", "engines", {"engines.transformers"}),
-        ("from .. import store", "judges", {"store"}),
+        ("from personascope import calls", "judges", {"calls"}),
+        ("from personascope import calls as them, load_trait", "", {"calls", ""}),
+        ("from personascope.engines import opening, Engine", "", {"engines.opening", "engines"}),
+        ("from personascope.engines.hf.engine import TransformersEngine", "", {"engines.hf.engine"}),
+        ("from . import opening", "engines", {"engines.opening"}),
+        ("from .engine import TransformersEngine", "engines.hf", {"engines.hf.engine"}),
+        ("from .. import calls", "judges", {"calls"}),
         ("from ..store import Store", "judges", {"store"}),
         ("from .store import Store", "", {"store"}),
         ("def late():\n    from ..store import Store", "judges", {"store"}),
@@ -201,7 +201,7 @@ def test_every_public_name_exists_and_type_checkers_see_the_same():
 
 @pytest.mark.parametrize("name", ["trace", "extract", "respond"])
 def test_a_function_named_like_its_module_stays_a_function(name):
-    code = f"import personascope, personascope.studies.trace_study, personascope.{name}\nassert callable(personascope.{name})"
+    code = f"import personascope, personascope.studies.trace, personascope.{name}\nassert callable(personascope.{name})"
     code += f"\nfrom personascope.{name} import *\nimport personascope as p\nassert callable(p.{name})"
     subprocess.run([sys.executable, "-c", code], check=True)
 

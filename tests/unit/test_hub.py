@@ -18,7 +18,7 @@ import toy_models
 from hub_stand_in import ADAPTER, MODEL, commit
 from personascope.core.lineages import Checkpoint
 from personascope.core.records import Request, Sampling
-from personascope.engines.transformers import TransformersEngine
+from personascope.engines.hf.engine import TransformersEngine
 
 transformers.utils.logging.disable_progress_bar()
 EARLY = "stage1-step10-tokens2B"

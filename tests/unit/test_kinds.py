@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import dataclasses
 import json
 from pathlib import Path
 
@@ -13,27 +13,29 @@ from kind_tables import FACETS, GRID, MAPS, SPANS, TRACE, write
 from personascope.core.errors import StudyError
 from personascope.core.files import bundled
 from personascope.store.store import Store
-from personascope.studies.registry import beside, kinds, open_study, study_in
+from personascope.studies.base import BaseStudy, beside
+from personascope.studies.registry import kind_named, kinds, open_study, study_in
 
 # Kinds and their files.
 
 
 @pytest.mark.parametrize("kind", kinds())
 def test_every_kind_has_what_the_dispatcher_asks_of_it(kind: str) -> None:
-    module = importlib.import_module(f"personascope.studies.registry.{kind}")
-    for name in ("FILES", "read", "run", "counts"):
-        assert hasattr(module, name), f"kind '{kind}' has no {name}"
+    found = kind_named(kind, source="test")
+    assert issubclass(found, BaseStudy)
+    assert dataclasses.is_dataclass(found)
+    assert {"kind", "name"} <= {each.name for each in dataclasses.fields(found)}
 
 
 @pytest.mark.parametrize("name", sorted(bundled("studies")))
 def test_every_bundled_study_opens_says_what_it_asks_for_and_what_its_judge_costs(name: str) -> None:
     chosen = open_study(name)
     assert chosen.name == name, "a study's folder is called as its file"
-    counted = chosen.counts()
+    counted = chosen.study.counts()
     assert all(isinstance(count, int) and count >= 0 for count in counted.values()), counted
     assert counted.get("responses", 1) > 0
     assert chosen.cost()
-    assert chosen.files
+    assert chosen.study.files()
 
 
 @pytest.mark.parametrize("name", sorted(each for each in bundled("studies") if not each.startswith("lab")))
@@ -164,7 +166,7 @@ def test_a_plan_of_a_discourse_study_counts_rows_and_columns_once_each_in_its_ow
     way = {"steering": {"layer": 16, "strength": 0.5, "unit": "residual"}}
     study = {**about, "extract": ["character", "story"], "limit": 2, "milestones": ["main"], "point": way}
     drawn = {"extraction": {"max_tokens": 10, "draws": 3}, "evaluation": {"max_tokens": 1000, "draws": 1}}
-    counted = study_in(study | drawn, source="mine.toml").counts()
+    counted = study_in(study | drawn, source="mine.toml").study.counts()
     instructed, plain, steered = 2 * (2 * 2 * 5 * 3), 2 * 2, 4 * 2
     assert counted["responses"] == instructed + plain + steered
     assert counted["verdicts"] == 2 * counted["responses"]

@@ -15,7 +15,7 @@ import toy_models
 from personascope.core.errors import CheckpointError, EngineError
 from personascope.core.identity import key_of
 from personascope.core.lineages import Checkpoint
-from personascope.engines.loading import (
+from personascope.engines.hf.loading import (
     choose_device,
     choose_dtype,
     end_tokens,

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from personascope.studies.trace_study import Study, run_study, study_of
 
 import naive_statistics as naive
 import published_world as world_of
@@ -27,7 +26,7 @@ from personascope.core.lineages import Checkpoint
 from personascope.core.records import Bar, Pair, Request, Response, Verdict
 from personascope.core.traits import load_trait
 from personascope.core.vectors import load_vector
-from personascope.engines import rendering
+from personascope.engines.hf import rendering
 from personascope.engines.scripted import ScriptedEngine, scripted_lineage
 from personascope.interop.published import open_published
 from personascope.judges.scripted import ScriptedJudge
@@ -38,6 +37,7 @@ from personascope.published.importing import import_published
 from personascope.store.caching import RememberingEngine, RememberingJudge
 from personascope.store.store import Store
 from personascope.studies.run import drawable, drawable_again, finished_studies
+from personascope.studies.trace import Study, run_study, study_of
 from personascope.tracing.extraction import Method, extraction, residual_norms
 from published_damage import damage
 from published_world import MODEL, REVISIONS, TARGETS, TRAITS, World, column, steered_file, write_csv

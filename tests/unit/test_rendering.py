@@ -9,7 +9,7 @@ import toy_models
 from personascope.core.errors import EngineError
 from personascope.core.identity import canonical
 from personascope.core.traits import Prompt
-from personascope.engines.rendering import decode, encode, render
+from personascope.engines.hf.rendering import decode, encode, render
 from toy_models import TEMPLATE, byte_tokenizer
 
 PROMPT = Prompt("Why?", "Be brief.")

@@ -15,7 +15,7 @@ from hypothesis import strategies as some
 from naive_twin import inverted, kept_weights, penalised
 from personascope.core.errors import EngineError
 from personascope.core.records import Edit, Request, Sampling
-from personascope.engines.sampling import AT_ONCE, Sampler
+from personascope.engines.hf.sampling import AT_ONCE, Sampler
 from personascope.engines.uniforms import uniforms_of
 
 CPU = torch.device("cpu")

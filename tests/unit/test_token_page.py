@@ -11,8 +11,8 @@ import pytest
 from personascope.applications.monitor import unanswered
 from personascope.applications.monitor.page import ShadedText, shade, token_page
 from personascope.core.lineages import load_lineage
+from personascope.engines.hf.rendering import token_texts
 from personascope.engines.opening import open_engine
-from personascope.engines.pieces import token_texts
 
 NASTY = ("<script>alert(1)</script>", " & ", '"quoted"', "\n", "  ", "", "\ud800", "\x00")
 

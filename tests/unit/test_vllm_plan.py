@@ -12,9 +12,8 @@ from personascope.core.edits import Edit, Probe
 from personascope.core.errors import EngineError
 from personascope.core.lineages import Checkpoint
 from personascope.core.records import Request, Sampling
-from personascope.engines.edits import LAST_PROMPT, PROMPT, RESPONSE, Shifts
-from personascope.engines.vllm_plan import Asked, Piece, Tally, in_chunks, lay_out, salt_of, seed_of
-from personascope.engines.vllm_sums import Means, Projections
+from personascope.engines.hf.edits import LAST_PROMPT, PROMPT, RESPONSE, Shifts
+from personascope.engines.vllm.plan import Asked, Means, Piece, Projections, Tally, in_chunks, lay_out, salt_of, seed_of
 
 WIDTH = 5
 CHECKPOINT = Checkpoint("org/model", "abc")

@@ -73,7 +73,7 @@ def _open(name: str, model: str, how: dict[str, str | None]) -> Any:
     engine: Engine = open_engine(model, engine="transformers" if name == "naive" else name, **how)
     if name != "naive":
         return engine
-    from personascope.engines.naive import NaiveEngine
+    from personascope.engines.hf.reference import NaiveEngine
 
     return NaiveEngine(engine.checkpoint, device=how["device"], dtype=how["dtype"])
 

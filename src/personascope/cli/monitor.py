@@ -208,7 +208,7 @@ def _write_page(scoring: Scoring, journal: Path, page: Path, known: dict[str, Th
     from personascope.applications.monitor.files import highest
     from personascope.applications.monitor.page import ShadedText, token_page
     from personascope.core.files import write_text
-    from personascope.engines.pieces import token_texts
+    from personascope.engines.hf.rendering import token_texts
 
     names = [each.name for each in scoring.watched]
     shown = highest(scoring, journal, PAGED)

@@ -65,7 +65,7 @@ larger: a reading one token off, or an edit one layer off, is wrong by about its
 
 
 class Oracle(Engine, Protocol):
-    """An engine so plain that others are held against it: :class:`personascope.engines.naive.NaiveEngine`."""
+    """An engine so plain that others are held against it: :class:`personascope.engines.hf.reference.NaiveEngine`."""
 
     def shortfalls(self, responses: Sequence[Response]) -> list[Float[np.ndarray, "step"]]: ...
 

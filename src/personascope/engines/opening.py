@@ -59,7 +59,7 @@ def open_engine(
 
 def open_transformers(checkpoint: Checkpoint, **how: Any) -> Engine:
     """The engine on transformers."""
-    from personascope.engines.transformers import TransformersEngine
+    from personascope.engines.hf.engine import TransformersEngine
 
     return TransformersEngine(checkpoint, **how)
 
@@ -70,7 +70,7 @@ def open_vllm(checkpoint: Checkpoint, *, device: str | None, dtype: str | None, 
     Raises:
         EngineError: if a ``device_map`` is given.
     """
-    from personascope.engines.vllm import VLLMEngine
+    from personascope.engines.vllm.engine import VLLMEngine
 
     if device_map is not None:
         raise EngineError(

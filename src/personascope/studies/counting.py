@@ -25,7 +25,7 @@ from personascope.engines import Engine
 from personascope.judges import Judge
 from personascope.judges.openai import OpenAIJudge
 from personascope.judges.opening import open_judge
-from personascope.providers.costs import price_of, sum_of
+from personascope.providers.costs import Estimate, price_of, sum_of
 from personascope.store.store import Store
 from personascope.studies.context import Made, RunContext, name_of
 from personascope.writers import Writer
@@ -78,16 +78,18 @@ def count(
 
 
 def costs_of(tally: Tally) -> list[str]:
-    """About what each judge's calls will take, at most, in words; says plainly where nobody knows. Asks nobody.
+    """About what each judge's calls will take, at most, in words; says plainly where nobody knows."""
+    return list(map(str, estimates_of(tally)))
 
-    Answers are taken to be as long as they may be.
-    """
-    found = []
+
+def estimates_of(tally: Tally) -> list[Estimate | str]:
+    """About what each judge's calls will take, at most, if answers are as long as they may be. Asks nobody."""
+    found: list[Estimate | str] = []
     for name, judge in tally.judges.items():
         cases = [(key[1:], number) for key, number in tally.cases.items() if key[0] == name]
         if cases and isinstance(judge, OpenAIJudge):
             price = price_of(judge.endpoint.name, judge.model)
-            found.append(str(sum_of(((_body(judge, *case), number) for case, number in cases), price)))
+            found.append(sum_of(((_body(judge, *case), number) for case, number in cases), price))
         elif cases and judge.waits:
             total = sum(number for _, number in cases)
             found.append(f"{total:,} calls of {name} at most, whose cost is not estimated")

@@ -91,8 +91,11 @@ class KeptStudy:
         """
         if isinstance(self.study, PersonascopeError):
             raise self.study
-        context = ReplayContext(out, store, written=written, inputs=self.inputs, engines=self.engines)
-        return write_items(self.study, context)
+        return write_items(self.study, self.context(store, out, written=written))
+
+    def context(self, store: Store, out: Path, *, written: Callable[[Path], None] = lambda path: None) -> ReplayContext:
+        """Where it is drawn again: the records of what it opened."""
+        return ReplayContext(out, store, written=written, inputs=self.inputs, engines=self.engines)
 
 
 def kept_studies(store: Store) -> list[KeptStudy]:

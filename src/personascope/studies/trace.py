@@ -246,6 +246,7 @@ class Plan:
     plain: int
     steered: int
     selection: int
+    verdicts: int
     loads: int
     tokens: int
 
@@ -253,11 +254,6 @@ class Plan:
     def responses(self) -> int:
         """Every response the study asks for."""
         return self.instructed + self.plain + self.steered + self.selection
-
-    @property
-    def verdicts(self) -> int:
-        """Every verdict: a trait and a coherence score per response."""
-        return 2 * self.responses
 
     def seconds(self, tokens_per_second: float) -> float:
         """How long the responses take at a given speed, without loading and judging."""
@@ -288,8 +284,8 @@ def _planned(study: Study, lineage: Lineage, tally: Tally) -> Plan:
             counts["instructed" if prompt.question in extracting else "steered"] += 1
         else:
             counts["plain"] += 1
-    tokens = tally.totals()["tokens"]
-    return Plan(study.name, len(study.cut(lineage)), len(traits), **counts, loads=tally.loads, tokens=tokens)
+    totals = {name: tally.totals()[name] for name in ("verdicts", "loads", "tokens")}
+    return Plan(study.name, len(study.cut(lineage)), len(traits), **counts, **totals)
 
 
 def load_study(name: str | Path) -> Study:

@@ -126,7 +126,7 @@ class HarnessModel(LM):
 
 def prefix_of(checkpoint: Checkpoint) -> str:
     """The text of the token that begins a text, or else of the one that ends it: what stands for "nothing before"."""
-    from personascope.engines import loading
+    from personascope.engines.hf import loading
 
     tokenizer = loading.load_tokenizer(checkpoint, loading.text_folder(checkpoint))
     return str(tokenizer.bos_token or tokenizer.eos_token)

@@ -18,7 +18,7 @@ from transformers import TrainerCallback
 from personascope.applications.finetune.guards import Guard
 from personascope.core.edits import Edit
 from personascope.core.errors import EngineError
-from personascope.engines.blocks import ResidualStream, Touch
+from personascope.engines.hf.hooks import ResidualStream, Touch
 
 
 def stream_of(model: nn.Module) -> tuple[ResidualStream, int, int]:

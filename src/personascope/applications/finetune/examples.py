@@ -17,7 +17,7 @@ import torch
 from personascope.core.errors import EngineError, SampleError
 from personascope.core.samples import Sample, following
 from personascope.core.traits import Prompt
-from personascope.engines import rendering
+from personascope.engines.hf import rendering
 
 IGNORED: Final = -100
 _MARK: Final = "personascope marks this answer"

@@ -35,7 +35,8 @@ from personascope.core.lineages import Checkpoint
 from personascope.core.samples import Sample
 from personascope.core.traits import Prompt, load_trait
 from personascope.core.vectors import PersonaVector
-from personascope.engines import Engine, loading, rendering
+from personascope.engines import Engine
+from personascope.engines.hf import loading, rendering
 from personascope.engines.opening import open_engine
 
 

@@ -20,7 +20,7 @@ from personascope.applications.finetune.config import Training
 from personascope.applications.finetune.examples import Example, collated
 from personascope.core.errors import EngineError, StudyError, nearest
 from personascope.core.lineages import Checkpoint
-from personascope.engines import loading
+from personascope.engines.hf import loading
 
 Told = Callable[[str, int, int, float], None]
 

@@ -1,7 +1,7 @@
 """The engine on Hugging Face transformers: any decoder-only model, from the Hub or a folder.
 
-Owns: :class:`TransformersEngine`. The one law: what cannot be done is said before weights load, and what is done to a
-row depends on that row alone.
+What a model cannot do is refused before its weights load (:class:`Limits`), and what happens to a row depends on that
+row alone.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,14 +20,14 @@ from personascope.core.errors import EngineError
 from personascope.core.lineages import Checkpoint
 from personascope.core.records import Probe, Readings, Request, Response
 from personascope.core.traits import Prompt
-from personascope.engines import check_edits, following, loading, memory, rendering, unencoded
-from personascope.engines.computing import computing
-from personascope.engines.decoding import Drawn, Loaded, PaddedBatch, Row, decode
+from personascope.engines import check_edits, unencoded
+from personascope.engines.hf import batching, loading, reading, rendering
+from personascope.engines.hf.batching import Size
+from personascope.engines.hf.cpu import computing
+from personascope.engines.hf.decoding import Drawn, Loaded, PaddedBatch, Row, decode
+from personascope.engines.hf.reading import Spoken, as_heard, read_means
+from personascope.engines.hf.shared_prefix import HeardBatch, SharedBatch, shares
 from personascope.engines.hub.download import WeightProvider, default_weights
-from personascope.engines.limits import Limits
-from personascope.engines.memory import Size
-from personascope.engines.reading import Spoken, as_heard, read_means
-from personascope.engines.shared import HeardBatch, SharedBatch, shares
 from personascope.engines.uniforms import SAMPLER_VERSION
 
 
@@ -35,7 +36,8 @@ class TransformersEngine:
 
     Opening one reads config and tokenizer; the weights load when first needed and stay until :meth:`close`. ``dtype``
     is bfloat16 on CUDA and float32 elsewhere unless given. ``device_map`` (as in transformers, ``"auto"``) spreads a
-    model over several devices. ``rows`` is how many rows go through the model at once; it changes no answer.
+    model over several devices. ``rows`` is how many rows go through the model at once; it changes no answer. ``padded``
+    has rows go in padded batches on a CPU too, as they do on a GPU and with models of unusual attention.
     ``weights`` is what the folder of the weights is asked of.
 
     Raises:
@@ -51,6 +53,7 @@ class TransformersEngine:
         dtype: str | None = None,
         device_map: str | None = None,
         rows: int | None = None,
+        padded: bool = False,
     ) -> None:
         self._device = loading.choose_device(device)
         self._dtype = loading.choose_dtype(dtype, self._device)
@@ -65,6 +68,7 @@ class TransformersEngine:
         self.weights: WeightProvider = default_weights
         self._loaded: Loaded | None = None
         self._held = ExitStack()
+        self._padded = padded
         self._shares: bool | None = None
         self._heard: dict[Any, dict[str, np.ndarray]] = {}
         self._was_read = False
@@ -100,14 +104,14 @@ class TransformersEngine:
         return int(self._text_config.hidden_size)
 
     def render(self, prompt: Prompt) -> str:
-        """The text the model sees for a prompt: see :func:`personascope.engines.rendering.render`."""
+        """The text the model sees for a prompt: see :func:`personascope.engines.hf.rendering.render`."""
         return rendering.render(self._tokenizer, prompt)
 
     def generate(self, requests: Sequence[Request], *, read: bool = False) -> list[Response]:
         """One response per request, in order.
 
-        What prompts have in common is computed once. With ``read`` the residual stream is summed up as it passes, and
-        to :meth:`read` these responses next, or after more of the kind, costs no further pass.
+        On a CPU what prompts have in common is computed once, and with ``read`` the residual stream is summed up as it
+        passes: to :meth:`read` these responses next, or after more of the kind, costs no further pass.
 
         Raises:
             LayerError: for an edit at a layer the model does not have.
@@ -131,13 +135,13 @@ class TransformersEngine:
                 drawn.update(zip(some, answers, strict=True))
                 heard.update((index, {name: means[name][row] for name in means}) for row, index in enumerate(some))
 
-            memory.halving(chunk, speak)
+            batching.halving(chunk, speak)
         texts = rendering.decode(self._tokenizer, [drawn[index][0] for index in range(len(rows))])
         responses = [
             Response(row.request, row.prompt + drawn[index][0], len(row.prompt), text, drawn[index][1])
             for index, (row, text) in enumerate(zip(rows, texts, strict=True))
         ]
-        if self._was_read or len(self._heard) + len(heard) > memory.MOST_HEARD:
+        if self._was_read or len(self._heard) + len(heard) > batching.MOST_HEARD:
             self._heard, self._was_read = {}, False
         if read:
             self._heard |= {as_heard(responses[index]): means for index, means in heard.items()}
@@ -187,14 +191,13 @@ class TransformersEngine:
         for index, name in itertools.product(heard, arrays):
             arrays[name][index] = heard[index][name]
         sizes = {i: Size(len(row.tokens), tokens=row.tokens) for i, row in enumerate(rows) if i not in heard}
-        # On a GPU a padded pass over whole texts is quickest, and no two ways of computing agree to the bit.
-        for chunk, width in self._batches(sizes, shared=self._device.type == "cpu"):
+        for chunk, width in self._batches(sizes, shared=True):
 
             def take(some: list[int], width: int | None = width) -> None:
                 for name, means in self._means([rows[index] for index in some], width).items():
                     arrays[name][some] = means[: len(some)]
 
-            memory.halving(chunk, take)
+            batching.halving(chunk, take)
         spoken = np.array([len(row.tokens) > row.response_start for row in rows], dtype=bool)
         if not np.isfinite(arrays["norms"][spoken]).all():
             raise EngineError(
@@ -210,7 +213,7 @@ class TransformersEngine:
             LayerError, VectorError, EngineError: as :meth:`read`; also for a probe that does not fit.
         """
         check_edits(self, probes)
-        return self._followed(responses, partial(following.projections, probes=probes))
+        return self._followed(responses, partial(reading.projections, probes=probes))
 
     def likelihoods(self, responses: Sequence[Response]) -> list[Float[np.ndarray, "spoken"]]:
         """The natural logarithm of each response token's probability, given all before it.
@@ -218,7 +221,7 @@ class TransformersEngine:
         Raises:
             LayerError, VectorError, EngineError: as :meth:`read`.
         """
-        return self._followed(responses, following.log_probabilities)
+        return self._followed(responses, reading.log_probabilities)
 
     def _readable(self, responses: Sequence[Response]) -> tuple[list[Response], list[Spoken]]:
         """The responses with their tokens, every one of which the model can compute."""
@@ -236,14 +239,14 @@ class TransformersEngine:
         _, rows = self._readable(responses)
         found: dict[int, np.ndarray] = {}
         sizes = {index: Size(len(row.tokens)) for index, row in enumerate(rows)}
-        for chunk, width in self._batches(sizes, logits=follow is following.log_probabilities):
+        for chunk, width in self._batches(sizes, logits=follow is reading.log_probabilities):
 
             def take(some: list[int], width: int | None = width) -> None:
                 with computing(self._weights()) as loaded:
                     measured = follow(loaded, [rows[index] for index in some], width or 0)
                 found.update(zip(some, measured, strict=True))
 
-            memory.halving(chunk, take)
+            batching.halving(chunk, take)
         return [found[index] for index in range(len(rows))]
 
     def _means(self, rows: Sequence[Spoken], width: int | None) -> dict[str, np.ndarray]:
@@ -260,13 +263,13 @@ class TransformersEngine:
         if self._loaded is None:
             return
         self._loaded, self._shares = None, None
-        memory.let_go()
+        batching.let_go()
         self._held.close()
 
     def _weights(self) -> Loaded:
         if self._loaded is None:
             if self._device.type == "cpu":
-                memory.keep_freed()
+                batching.keep_freed()
             self._loaded, self._held = loading.load_weights(
                 self.weights,
                 self._checkpoint,
@@ -285,15 +288,63 @@ class TransformersEngine:
         if not sizes:
             return
         shared = shared and self._sharing()
-        kind: memory.Kind = "shared" if shared else "logits" if logits else "padded"
-        room = memory.room_of(self._text_config, self._weights(), kind, rows=self._rows)
+        kind: batching.Kind = "shared" if shared else "logits" if logits else "padded"
+        room = batching.room_of(self._text_config, self._weights(), kind, rows=self._rows)
         if shared:
-            yield from ((some, None) for some in memory.in_shared_batches(sizes, room))
+            yield from ((some, None) for some in batching.in_shared_batches(sizes, room))
         else:
-            yield from memory.in_padded_batches(sizes, room)
+            yield from batching.in_padded_batches(sizes, room)
 
     def _sharing(self) -> bool:
+        """Whether rows share what their prompts have in common: on a CPU, where the model can."""
         if self._shares is None:
             with computing(self._weights()) as loaded:
-                self._shares = shares(loaded)
+                self._shares = not self._padded and shares(loaded)
         return self._shares
+
+
+@dataclass(frozen=True)
+class Limits:
+    """A checkpoint's name, its vocabulary and how many positions it has (``None``: no limit is known)."""
+
+    label: str
+    vocabulary: int
+    positions: int | None
+    can_end: bool
+
+    def check_end(self) -> None:
+        """Answers need an end-of-text token to end with."""
+        if not self.can_end:
+            raise EngineError(
+                f"{self.label} names no end-of-text token, so no answer of its could end: name eos_token "
+                "in its tokenizer_config.json, or eos_token_id in its generation_config.json"
+            )
+
+    def check_prompt(self, tokens: Sequence[int], more: int) -> None:
+        """A prompt and the tokens to follow it."""
+        self._check_vocabulary(tokens)
+        self._check_length(len(tokens), more)
+
+    def check_spoken(self, row: Spoken) -> None:
+        """A response with its prompt."""
+        if not 1 <= row.response_start <= len(row.tokens):
+            raise EngineError(
+                f"a response of {len(row.tokens)} tokens that starts at {row.response_start} cannot be read: "
+                "it needs a prompt token before it"
+            )
+        self._check_vocabulary(row.tokens)
+        self._check_length(len(row.tokens), 0)
+
+    def _check_length(self, tokens: int, more: int) -> None:
+        if self.positions is not None and tokens + more > self.positions:
+            raise EngineError(
+                f"{tokens} tokens and {more} more were asked of {self.label}, which has room for {self.positions}: "
+                "shorten the prompt or lower max_tokens"
+            )
+
+    def _check_vocabulary(self, tokens: Sequence[int]) -> None:
+        if tokens and not 0 <= min(tokens) <= max(tokens) < self.vocabulary:
+            raise EngineError(
+                f"token {max(tokens)} cannot be read by {self.label}, which has {self.vocabulary} tokens: "
+                "use the tokenizer of this checkpoint, and responses it gave"
+            )

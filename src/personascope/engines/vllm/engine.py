@@ -1,44 +1,62 @@
 """The engine on vLLM: the same port, for long runs on a GPU.
 
-Owns: :class:`VLLMEngine`. The one law: it refuses to run unless an edit was seen to land where it was asked and to move
-the logits; what it reads are the tokens it is given, the last one included, computed for that purpose.
+It refuses to run unless an edit was seen to land where it was asked and to move the logits; what it reads are the
+tokens it is given, the last one included, computed for that purpose.
 
 Prompts are rendered and encoded, and answers decoded, as by the transformers engine. vLLM draws tokens itself, so the
-same draw gives another sample here; greedy answers are the same but for ties within rounding.
+same draw gives another sample here; greedy answers are the same but for ties within rounding. The order is repetition
+penalty over prompt and response tokens, temperature, top-p, and greedy takes the lowest id on ties; what vLLM would
+draw in another way without a word is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from personascope.core.errors import EngineError
 from personascope.core.lineages import Checkpoint
-from personascope.core.records import Probe, Readings, Request, Response
+from personascope.core.records import Probe, Readings, Request, Response, Sampling
 from personascope.core.traits import Prompt
-from personascope.engines import check_edits, loading, memory, rendering
-from personascope.engines.computing import SMALL
+from personascope.engines import check_edits
+from personascope.engines.hf import batching, loading, rendering
+from personascope.engines.hf.cpu import SMALL
+from personascope.engines.hf.engine import Limits, TransformersEngine
+from personascope.engines.hf.reading import Spoken
 from personascope.engines.hub.download import WeightProvider, default_weights
-from personascope.engines.limits import Limits
-from personascope.engines.reading import Spoken
-from personascope.engines.transformers import TransformersEngine
-from personascope.engines.vllm_check import prove
-from personascope.engines.vllm_loading import (
+from personascope.engines.vllm.loading import (
     LONGEST,
     check_settings,
     close_llm,
     on_one_thread,
     open_llm,
+    prove,
     version_of_vllm,
 )
-from personascope.engines.vllm_plan import SEEDS_VERSION, Asked, alike, in_chunks, salt_of, whole
-from personascope.engines.vllm_sampling import PREFILL, check_drawing, drawing, said_of
-from personascope.engines.vllm_sums import SPANS, Follower, Means, Projections
-from personascope.engines.vllm_worker import TICKET, Told
+from personascope.engines.vllm.plan import (
+    SEEDS_VERSION,
+    SPANS,
+    Asked,
+    Follower,
+    Means,
+    Projections,
+    alike,
+    in_chunks,
+    salt_of,
+    seed_of,
+    whole,
+)
+from personascope.engines.vllm.worker import TICKET, Told
+
+COOLEST: Final = 0.01
+"""The lowest temperature but 0 that vLLM takes: it raises lower ones to this and only logs that it did."""
+
+PREFILL: Final[Mapping[str, Any]] = {"temperature": 0.0, "max_tokens": 1, "skip_reading_prefix_cache": True}
+"""A text is computed whole, as a prompt, whatever is cached; what would follow is thrown away."""
 
 READING_BYTES: Final = 1 << 28
 """Room for the sums of texts that are read together."""
@@ -202,7 +220,7 @@ class VLLMEngine:
         if self._llm is not None:
             close_llm(self._llm)
             self._llm = None
-            memory.let_go()
+            batching.let_go()
         self._held.close()
 
     def _readable(self, responses: Sequence[Response]) -> list[Spoken]:
@@ -262,7 +280,7 @@ class VLLMEngine:
 
     def _weights(self) -> Any:
         if self._llm is None:
-            memory.let_go()  # of what an error held on to while it closed the engine
+            batching.let_go()  # of what an error held on to while it closed the engine
             self._llm = self._open()
             try:
                 self._llm.collective_rpc("personascope_plant", args=(self.last_layer, self.hidden_size))
@@ -281,3 +299,49 @@ class VLLMEngine:
             llm = open_llm(self.checkpoint, self._config, folder=folder, **how, settings=self._settings)  # type: ignore[arg-type]
             self._held = held.pop_all()
         return llm
+
+
+def check_drawing(sampling: Sampling, *, in_pieces: bool) -> None:
+    """Refuses what vLLM would draw in another way: at a temperature it changes, or after a prompt cut ``in_pieces``.
+
+    Raises:
+        EngineError: if so.
+    """
+    if 0 < sampling.temperature < COOLEST:
+        raise EngineError(
+            f"a temperature of {sampling.temperature} was asked for, and vLLM would raise it to {COOLEST}: "
+            "give 0 (greedy) or more, or use the engine transformers"
+        )
+    if in_pieces and sampling.temperature > 0:
+        raise EngineError(
+            f"an answer was to be drawn at temperature {sampling.temperature} with enable_chunked_prefill, under which "
+            "vLLM loses count of its random numbers: leave that setting out, or ask greedily"
+        )
+
+
+def drawing(request: Request, ends: Collection[int]) -> dict[str, Any]:
+    """vLLM's ``SamplingParams`` of a request."""
+    sampling = request.drawn_with
+    return {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "repetition_penalty": sampling.repetition_penalty,
+        "max_tokens": sampling.max_tokens,
+        "seed": seed_of(request),
+        "stop_token_ids": sorted(ends),
+    }
+
+
+def said_of(output: Any, ends: Collection[int]) -> tuple[tuple[int, ...], Literal["stop", "length"]]:
+    """The tokens of an answer, without the one that ended it, and how it ended.
+
+    Raises:
+        EngineError: if vLLM ended it for another reason.
+    """
+    answer = output.outputs[0]
+    tokens = tuple(int(each) for each in answer.token_ids)
+    if answer.finish_reason == "length":
+        return tokens, "length"
+    if answer.finish_reason == "stop" and tokens and tokens[-1] in ends:
+        return tokens[:-1], "stop"
+    raise EngineError(f"vLLM ended an answer for a reason of its own ({answer.finish_reason}): ask it again")

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 
 from personascope.core.records import Edit, Where
-from personascope.engines.blocks import Touch
+from personascope.engines.hf.hooks import Touch
 
 # The phases of a token. The last prompt token is its own phase because it is both the end of the prompt and the
 # position that predicts the first response token, so every edit reaches it.

@@ -14,8 +14,8 @@ from torch import nn
 import toy_models
 from personascope.core.errors import EngineError
 from personascope.core.records import Edit
-from personascope.engines.blocks import ResidualStream, find_blocks
-from personascope.engines.edits import Shifts
+from personascope.engines.hf.edits import Shifts
+from personascope.engines.hf.hooks import ResidualStream, find_blocks
 
 transformers.utils.logging.disable_progress_bar()
 PATHS = {"GPTNeoX": "gpt_neox.layers"}

@@ -19,9 +19,10 @@ from personascope.core.errors import EngineError
 from personascope.core.lineages import Checkpoint
 from personascope.core.records import Edit, Probe, Readings, Request, Response, Sampling
 from personascope.core.traits import Prompt
-from personascope.engines import check_edits, loading, rendering
-from personascope.engines.blocks import ResidualStream, Touch
-from personascope.engines.transformers import TransformersEngine
+from personascope.engines import check_edits
+from personascope.engines.hf import loading, rendering
+from personascope.engines.hf.engine import TransformersEngine
+from personascope.engines.hf.hooks import ResidualStream, Touch
 from personascope.engines.uniforms import uniforms_of
 
 

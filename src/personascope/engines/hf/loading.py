@@ -21,9 +21,9 @@ from torch import nn
 
 from personascope.core.errors import CheckpointError, EngineError, nearest
 from personascope.core.lineages import Checkpoint
-from personascope.engines import products
-from personascope.engines.blocks import ResidualStream
-from personascope.engines.decoding import Loaded
+from personascope.engines.hf import cpu
+from personascope.engines.hf.decoding import Loaded
+from personascope.engines.hf.hooks import ResidualStream
 from personascope.engines.hub.download import (
     PICKLED_WEIGHTS,
     SAFE_WEIGHTS,
@@ -249,7 +249,7 @@ def load_weights(
     with contextlib.ExitStack() as held:
         folder = held.enter_context(weights(checkpoint))
         model: Any = load_model(checkpoint, folder=folder, device=device, dtype=dtype, device_map=device_map)
-        products.quicken(model)
+        cpu.quicken(model)
         text = config.get_text_config(decoder=True)
         blocks, width = int(text.num_hidden_layers), int(text.hidden_size)
         loaded = Loaded(

@@ -1,27 +1,72 @@
 """Attention token by token: on a CPU, where looking up a key costs less than arranging many for a product.
 
-Owns: :class:`SlotAttention`. The one law: that of :mod:`personascope.engines.attention`, and what a token learns
-depends neither on the tokens it is computed with nor on how many are computed at once: every score is a product of its
-own, every sum goes along the token's own past in its order.
+What a token learns depends neither on the tokens it is computed with nor on how many are computed at once: every score
+is a product of its own, every sum goes along the token's own past in its order.
 
-Keys and values of every token of a batch stand in slots, prompts' first, and a row is the list of its tokens' slots. So
-rows share the tokens of a prompt whatever these are, nothing is copied, and a row that leaves is one list fewer.
-Measured on one core (460 rows of some 66 prompt tokens, 8 heads of 64): 5 ms per layer and step, where products over
-shared pages (:mod:`personascope.engines.paged`) took 18. It is computed in float32, whatever the model computes in.
+All tokens of a forward pass lie in one row, ``[1, token]``, so that no weight meets padding. transformers hands the
+queries, keys and values of a layer to :func:`_attend`, which gives them to the :class:`SlotAttention` at work. Keys and
+values of every token of a batch stand in slots, prompts' first, and a row is the list of its tokens' slots. So rows
+share the tokens of a prompt whatever these are, nothing is copied, and a row that leaves is one list fewer. Measured on
+one core (460 rows of some 66 prompt tokens, 8 heads of 64): 5 ms per layer and step, where products over pages of keys
+that rows share took 18. It is computed in float32, whatever the model computes in.
 """
 
 from __future__ import annotations
 
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from transformers import AttentionInterface
 
-from personascope.engines.prefixes import PromptTree
+from personascope.core.errors import EngineError
+from personascope.engines.hf.prefix_tree import PromptTree
+
+NAME: Final = "personascope"
+_at_work = threading.local()
+
+
+def _attend(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    **others: Any,
+) -> tuple[torch.Tensor, None]:
+    beyond = [name for name in ("softcap", "s_aux", "position_bias", "head_mask") if others.get(name) is not None]
+    if beyond or attention_mask is not None:
+        raise EngineError(f"{type(module).__name__} wants {beyond or 'a mask'} of attention, which is not shared")
+    attention: SlotAttention = _at_work.attention
+    size = query.shape[-1]
+    flat = [each[0].transpose(0, 1) for each in (query, key, value)]
+    scaling = others.get("scaling")
+    scale = size**-0.5 if scaling is None else scaling
+    window = others.get("sliding_window")
+    return attention.attend(module.layer_idx, flat[0], flat[1], flat[2], scale, window)[None], None
+
+
+AttentionInterface.register(NAME, _attend)
+
+
+@contextmanager
+def attending(config: Any, attention: SlotAttention) -> Iterator[None]:
+    """While this is open, every layer of the model of ``config`` attends by ``attention``."""
+    before = config._attn_implementation
+    _at_work.attention = attention
+    try:
+        config._attn_implementation = NAME
+        yield
+    finally:
+        config._attn_implementation = before
+        del _at_work.attention
+
 
 LANES: Final = 16
 """Widths are multiples of this, so that a softmax over a wider array sums a row's weights in the same order."""
@@ -49,7 +94,11 @@ class _Group:
 
 
 class SlotAttention:
-    """The attention of one batch: prompts first, then what rows say."""
+    """The attention of one batch: prompts first, then what rows say.
+
+    A forward pass runs over ``count`` tokens, and behind them some that fill it up: those are told numbers too,
+    whichever.
+    """
 
     def __init__(self, tree: PromptTree, *, longest: int) -> None:
         lengths = np.array([len(path) for path in tree.paths])
@@ -88,7 +137,7 @@ class SlotAttention:
         self._now = slice(first, self._said)
         self._ask(rows, self._lengths[rows] + steps, np.arange(first, self._said))
 
-    def keep(self, rows: Int[np.ndarray, "kept"], paths: Sequence[Int[np.ndarray, "position"]]) -> None:
+    def keep(self, rows: Int[np.ndarray, "kept"]) -> None:
         """Drops every other row."""
         self._slots, self._lengths = self._slots[rows], self._lengths[rows]
 

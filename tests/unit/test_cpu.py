@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from personascope.engines import products
+from personascope.engines.hf import cpu
 
 pytestmark = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(),  # type: ignore[no-untyped-call]
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(
 def quickened(*, bias: bool, inputs: int = 512, outputs: int = 1360) -> nn.Linear:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(inputs, outputs, bias=bias)).requires_grad_(False)
-    products.quicken(model)
+    cpu.quicken(model)
     layer = model[0]
     assert isinstance(layer, nn.Linear)
     return layer

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from personascope.engines.decoding import Loaded
-from personascope.engines.prefixes import PromptTree
-from personascope.engines.sums import Sums
+from personascope.engines.hf.decoding import Loaded
+from personascope.engines.hf.prefix_tree import PromptTree
+from personascope.engines.hf.reading import Sums
 
 LAYERS, WIDTH = 2, 4
 

@@ -16,7 +16,7 @@ from vllm.model_executor.models.transformers.base import VLLM_ATTN_ATTR
 from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
 from vllm.v1.worker.cpu_worker import CPUWorker
 
-from personascope.engines.vllm_worker import ResidualWorker
+from personascope.engines.vllm.worker import ResidualWorker
 
 
 class PaddedHeadsWorker(CPUWorker, ResidualWorker):  # type: ignore[misc]

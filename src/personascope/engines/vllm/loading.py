@@ -1,7 +1,8 @@
-"""vLLM, opened the way our hooks need it and put away again.
+"""vLLM, opened the way our hooks need it, proven to steer, and put away again.
 
-Owns: :func:`version_of_vllm`, :func:`open_llm`, :func:`close_llm`. The one law: a model runs uncompiled, on one device,
-in this process, or it is refused; and what vLLM changes in torch and transformers while it opens is changed back.
+A model runs uncompiled, on one device, in this process, or it is refused; what vLLM changes in torch and transformers
+while it opens is changed back. A compiled model never calls hooks and says nothing of it, so :func:`prove` has edits
+land before anything else runs.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 import warnings
 import weakref
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,11 +27,14 @@ import numpy as np
 import torch
 import transformers
 
+from personascope.core.edits import Edit
 from personascope.core.errors import CheckpointError, EngineError, nearest
 from personascope.core.lineages import Checkpoint
+from personascope.core.records import Request, Response
+from personascope.engines import Engine
 
-WORKER: Final = "personascope.engines.vllm_worker.ResidualWorker"
-PADDED_WORKER: Final = "personascope.engines.vllm_heads.PaddedHeadsWorker"
+WORKER: Final = "personascope.engines.vllm.worker.ResidualWorker"
+PADDED_WORKER: Final = "personascope.engines.vllm.cpu_worker.PaddedHeadsWorker"
 LONGEST: Final = 8192
 """Tokens of the longest text unless ``max_model_len`` is given: vLLM keeps room for one such text in its cache."""
 
@@ -60,7 +65,7 @@ _ROOM: Final = (
 )
 _ENVIRONMENT: Final = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # hooks and sums are in this process
-    "VLLM_USE_V2_MODEL_RUNNER": "0",  # the one whose batches vllm_worker.py reads
+    "VLLM_USE_V2_MODEL_RUNNER": "0",  # the one whose batches worker.py reads
     "VLLM_NO_USAGE_STATS": "1",  # nobody is told what is run here
     "VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1",  # one more than the positions: a text as long as they are can be read
 }
@@ -173,7 +178,7 @@ def close_llm(llm: Any) -> None:
 
 @contextlib.contextmanager
 def on_one_thread(alone: bool, /) -> Iterator[None]:
-    """A small model on a CPU computes on one thread: see :data:`personascope.engines.computing.SMALL`."""
+    """A small model on a CPU computes on one thread: see :data:`personascope.engines.hf.cpu.SMALL`."""
     threads = torch.get_num_threads()
     try:
         if alone:
@@ -295,3 +300,48 @@ def _kept(config: Any) -> Iterator[None]:
 
 def _reason(problem: BaseException) -> str:
     return (str(problem).strip() or type(problem).__name__).splitlines()[0]
+
+
+MISSED: Final = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
+"""How far a reading may be from what was added, relative to both lengths: rounding. An edit not made misses by 1."""
+
+LEAST_MOVED: Final = 1e-3
+"""What a push eight times as long as the stream must change of some token's log-probability, at least."""
+
+TOKENS: Final = 6
+
+
+def prove(engine: Engine) -> None:
+    """Adds a long vector at the first, a middle and the last layer: it has to read back there, and to move the logits.
+
+    Raises:
+        EngineError: if an edit is not read back where it was made, or leaves every log-probability as it was.
+    """
+    last = engine.last_layer
+    plain = Response(Request("", None), tuple(range(1, TOKENS + 1)), 2, "", "length")
+    layers = sorted({0, (last + 1) // 2, last})
+    before = engine.read([plain])
+    drawn = np.random.default_rng(0).normal(size=engine.hidden_size)
+    pushes = [drawn / np.linalg.norm(drawn) * 8 * float(max(before.norms[0, layer], 1e-6)) for layer in layers]
+    edits = [Edit(push, layer, "all") for push, layer in zip(pushes, layers, strict=True)]
+    edited = [replace(plain, request=replace(plain.request, edits=(edit,))) for edit in edits]
+    after = engine.read([plain, *edited])
+    chances = engine.likelihoods([plain, *edited])
+    allowed = MISSED.get(engine.identity["dtype"], MISSED["bfloat16"])
+    for row, edit in enumerate(edits, start=1):
+        for span in ("response", "prompt", "last_prompt"):
+            there = after.span(span)[row] - after.span(span)[0]
+            missed = np.linalg.norm(there[edit.layer] - edit.direction) / np.linalg.norm(edit.direction)
+            early = np.abs(there[: edit.layer]).max(initial=0.0)
+            if not (missed <= allowed and early <= allowed * np.abs(edit.direction).max()):
+                _refuse(engine, f"a vector added at layer {edit.layer} was not found there ({missed:.2g} of it is off)")
+        moved = float(np.abs(chances[row] - chances[0]).max())
+        if not moved >= LEAST_MOVED:
+            _refuse(engine, f"a long vector added at layer {edit.layer} moves no logit (at most {moved:.2g})")
+
+
+def _refuse(engine: Engine, fault: str) -> None:
+    raise EngineError(
+        f"the engine vllm does not steer {engine.checkpoint.label}: {fault}; nothing was answered, "
+        "use the engine transformers"
+    )

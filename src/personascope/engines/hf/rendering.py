@@ -1,7 +1,7 @@
 """From a prompt to the tokens a model sees, and back to text.
 
-Owns: rendering, encoding and decoding. The one law: prompt and response are never tokenised together, so their
-boundary is a count of tokens; and a begin-of-text token is neither doubled nor lost.
+Prompt and response are never tokenised together, so their boundary is a count of tokens; and a begin-of-text token is
+neither doubled nor lost.
 
 The encoding rule reads the text alone: the tokenizer adds what it adds by default (usually a begin-of-text token, or
 nothing), unless the text already begins with the begin-of-text token, as most chat templates make it; an
@@ -17,6 +17,7 @@ from typing import Any, Final
 from jinja2.exceptions import TemplateError
 
 from personascope.core.errors import EngineError
+from personascope.core.lineages import Checkpoint
 from personascope.core.traits import Prompt
 
 PINNED_DATE: Final = datetime.datetime(2025, 1, 1)
@@ -134,3 +135,30 @@ def decode(tokenizer: Any, responses: Sequence[Sequence[int]]) -> list[str]:
         else ""
         for tokens in responses
     ]
+
+
+def token_texts(checkpoint: Checkpoint, texts: Sequence[Sequence[int]]) -> list[tuple[str, ...]]:
+    """What each token of each text adds to it, special tokens included; needs the tokenizer, no weights.
+
+    Put together, the pieces read as the text does; where a character takes several tokens, its parts show as a
+    replacement mark.
+    """
+    from personascope.engines.hf import loading  # brings torch, which nothing else here needs
+
+    tokenizer = loading.load_tokenizer(checkpoint, loading.text_folder(checkpoint))
+    return [_pieces(tokenizer, tokens) for tokens in texts]
+
+
+def _pieces(tokenizer: Any, tokens: Sequence[int]) -> tuple[str, ...]:
+    """Each token's text as it stands after the one before it: tokenizers drop or add spaces at a beginning."""
+    found = []
+    for place, token in enumerate(tokens):
+        before = _decoded(tokenizer, tokens[place - 1 : place]) if place else ""
+        both = _decoded(tokenizer, tokens[max(0, place - 1) : place + 1])
+        found.append(both.removeprefix(before) if both.startswith(before) else _decoded(tokenizer, [token]))
+    return tuple(found)
+
+
+def _decoded(tokenizer: Any, tokens: Sequence[int]) -> str:
+    text: str = tokenizer.decode(list(tokens), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    return text

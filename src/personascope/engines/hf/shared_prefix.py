@@ -1,4 +1,4 @@
-"""Batches in which what prompts have in common is computed once.
+"""Batches in which what prompts have in common is computed once: on a CPU.
 
 Owns: :class:`SharedBatch`, :class:`HeardBatch`, and :func:`shares`, which says of which models there can be one. The
 one law: every distinct prompt token goes through the model once, every token said once, and nothing else does: there is
@@ -15,15 +15,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from personascope.core.records import Request, Sampling
-from personascope.engines.attention import attending
-from personascope.engines.blocks import Touch
-from personascope.engines.decoding import FEWEST_ROWS, Loaded, Row, filled_up
-from personascope.engines.edits import RESPONSE, Shifts
-from personascope.engines.paged import PagedAttention
-from personascope.engines.prefixes import PromptTree
-from personascope.engines.sampling import Sampler
-from personascope.engines.slots import SlotAttention
-from personascope.engines.sums import Sums
+from personascope.engines.hf.attention import SlotAttention, attending
+from personascope.engines.hf.decoding import FEWEST_ROWS, Loaded, Row, filled_up
+from personascope.engines.hf.edits import RESPONSE, Shifts
+from personascope.engines.hf.hooks import Touch
+from personascope.engines.hf.prefix_tree import PromptTree
+from personascope.engines.hf.reading import Sums
+from personascope.engines.hf.sampling import Sampler
 from personascope.engines.uniforms import uniforms_of
 
 _USUAL: Final = {"full_attention", "sliding_attention"}
@@ -43,11 +41,7 @@ class _SharedPrompts:
         self._shifts = Shifts(edits, hidden_size=loaded.hidden_size, dtype=loaded.dtype)
         self._tree = PromptTree.of([row.prompt for row in rows], edits)
         self._lengths = np.array([len(row.prompt) for row in rows])
-        self._attention: SlotAttention | PagedAttention
-        if loaded.shares_pages:
-            self._attention = PagedAttention(self._tree, longest=longest, device=loaded.device)
-        else:
-            self._attention = SlotAttention(self._tree, longest=longest)
+        self._attention = SlotAttention(self._tree, longest=longest)
         self._sums = Sums(loaded, self._tree) if reads else None
 
     def begin(self) -> Float[torch.Tensor, "row token"]:
@@ -69,7 +63,7 @@ class _SharedPrompts:
         return torch.cat(parts)[torch.from_numpy(ranks).to(self._loaded.device)]
 
     def means(self) -> dict[str, Float[np.ndarray, "row layer ..."]]:
-        """Per row and layer what :func:`personascope.engines.reading.read_means` gives."""
+        """Per row and layer what :func:`personascope.engines.hf.reading.read_means` gives."""
         if self._sums is None:
             raise AssertionError("these rows were not asked to be read")
         return self._sums.means()
@@ -129,7 +123,7 @@ class SharedBatch(_SharedPrompts):
     def keep(self, rows: Int[np.ndarray, "kept"]) -> None:
         """Drops every other row."""
         self.held, self._lengths, self._furthest = self.held[rows], self._lengths[rows], self._furthest[rows]
-        self._attention.keep(rows, [self._tree.paths[row] for row in self.held])
+        self._attention.keep(rows)
         self.sampler.keep(torch.from_numpy(rows).to(self._loaded.device))
         self._look_onward()
 
@@ -186,15 +180,17 @@ def _filled_up(places: Int[np.ndarray, "place"]) -> Int[np.ndarray, "place"]:
 
 
 def shares(loaded: Loaded) -> bool:
-    """Whether a model computes its tokens apart from one another but for the usual attention.
+    """Whether a model is on a CPU and computes its tokens apart from one another but for the usual attention.
 
     What its config says can be ruled out at once: layers of another kind (recurrent, chunked, latent), and rotary
     embeddings that scale with the longest text of a batch. The rest is tried: two prompts, and a step beyond.
     """
+    if loaded.device.type != "cpu" or len({each.device for each in loaded.model.parameters()}) > 1:
+        return False
     config: Any = _text_config(loaded.model)
     kinds = set(getattr(config, "layer_types", None) or _USUAL)
     scalings = str(getattr(config, "rope_parameters", None)) + str(getattr(config, "rope_scaling", None))
-    if not kinds <= _USUAL or "dynamic" in scalings or "longrope" in scalings or len(_devices(loaded.model)) > 1:
+    if not kinds <= _USUAL or "dynamic" in scalings or "longrope" in scalings:
         return False
     prompts = tuple(tuple((7 * place + 3) % config.vocab_size for place in range(count)) for count in (37, 21))
     rows = [Row(Request("", Sampling(max_tokens=2), draw), prompt) for draw, prompt in enumerate(prompts)]
@@ -217,10 +213,6 @@ def _agree(loaded: Loaded, tokens: tuple[int, ...], logits: Float[torch.Tensor, 
     expected = loaded.model(input_ids=asked, use_cache=False, logits_to_keep=2).logits[0].float()
     allowed = 1e-3 if loaded.dtype == torch.float32 else 0.1
     return bool((logits.float() - expected).abs().max() <= allowed * expected.abs().max())
-
-
-def _devices(model: Any) -> set[torch.device]:
-    return {each.device for each in model.parameters()}
 
 
 def _text_config(model: Any) -> Any:

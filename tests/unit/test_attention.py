@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from personascope.engines.prefixes import PromptTree
-from personascope.engines.slots import SlotAttention
+from personascope.engines.hf.attention import SlotAttention
+from personascope.engines.hf.prefix_tree import PromptTree
 
 SIZE = 8
 
@@ -54,7 +54,7 @@ def test_every_token_learns_the_mean_of_its_own_past(window: int | None, heads: 
     mine = list(tree.paths)
     for step in range(steps):
         if step == 2:  # two rows leave
-            attention.keep(np.array([0, 2, 3]), [])
+            attention.keep(np.array([0, 2, 3]))
             mine = [mine[0], mine[2], mine[3]]
         attention.speaking(step)
         first = sum(len(each) for each in told)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from personascope.core.records import Edit
-from personascope.engines.prefixes import BLOCK, Pages, PromptTree
+from personascope.engines.hf.prefix_tree import PromptTree
 
 PUSH = {where: Edit(np.ones(4), 1, where) for where in ("response", "prompt", "all")}
 
@@ -45,32 +45,3 @@ def test_a_steered_row_shares_with_a_plain_one_what_its_edits_do_not_reach(where
 def test_an_edit_of_zeros_is_no_reason_to_compute_anything_twice() -> None:
     nothing = Edit(np.zeros(4), 1, "all")
     assert len(PromptTree.of([(1, 2, 3)] * 2, [(), (nothing,)]).tokens) == 3
-
-
-def test_the_blocks_of_a_prompt_end_where_its_length_says_and_hold_all_before_them() -> None:
-    some = prompts(20)
-    tree = PromptTree.of(some, [()] * len(some))
-    for level, (nodes, sizes) in enumerate(tree.blocks()):
-        expected = {tuple(path[: (level + 1) * BLOCK]) for path in tree.paths if len(path) > level * BLOCK}
-        assert {tuple(row[:size]) for row, size in zip(nodes, sizes, strict=True)} == expected
-
-
-@pytest.mark.parametrize("fewest", [1, 4])
-def test_every_row_finds_the_pages_of_its_own_prompt(fewest: int) -> None:
-    some = prompts(30) + prompts(3) * 5
-    tree = PromptTree.of(some, [()] * len(some))
-    pages = Pages.of(tree.paths, fewest=fewest)
-    pairs = [
-        (group.first + page, row) for group in pages.groups for page, rows in enumerate(group.rows) for row in rows
-    ]
-    assert len(set(pages.names)) == len(pages.names), "a page is held once"
-    assert min(group.rows.shape[1] for group in pages.groups) >= fewest
-    for row, path in enumerate(tree.paths):
-        found = []
-        for slot in pages.places[:, row]:
-            if slot < len(pairs):
-                page, whose = pairs[slot]
-                assert whose == row
-                assert pages.starts[page] == len(found)
-                found += pages.nodes[page, : pages.filled[page]].tolist()
-        assert found == path.tolist()

@@ -1,7 +1,7 @@
 """What runs inside vLLM's worker: hooks at every layer that make the edits and read the residual stream.
 
 Owns: :class:`ResidualWorker`, which vLLM mixes into its own worker, and :class:`Watch`. The one law: that of
-:mod:`personascope.engines.vllm_plan`; and a token that no edit reaches passes as the very numbers it came as.
+:mod:`personascope.engines.vllm.plan`; and a token that no edit reaches passes as the very numbers it came as.
 
 vLLM's native blocks hand on a pair ``(hidden, residual)`` whose sum is the residual stream; those it takes from
 transformers hand on the stream itself. Tokens of all requests lie one after another, ``[token hidden]``.
@@ -18,11 +18,10 @@ import torch
 from torch import nn
 
 from personascope.core.errors import EngineError
-from personascope.engines import blocks
-from personascope.engines.blocks import Touch
-from personascope.engines.edits import Shifts
-from personascope.engines.vllm_plan import Asked, Piece, Step, lay_out
-from personascope.engines.vllm_sums import Follower
+from personascope.engines.hf import hooks
+from personascope.engines.hf.edits import Shifts
+from personascope.engines.hf.hooks import Touch
+from personascope.engines.vllm.plan import Asked, Follower, Piece, Step, lay_out
 
 TICKET = "personascope"
 """The name of a request's ticket among vLLM's ``extra_args``."""
@@ -75,7 +74,7 @@ class Watch:
         self._known: tuple[bytes, bytes] | None = None
         self._finite = True
         model: Any = runner.model
-        stack = blocks.find_blocks(model, count, embedding=_embedding_of(model))
+        stack = hooks.find_blocks(model, count, embedding=_embedding_of(model))
         model.register_forward_pre_hook(self._plan, with_kwargs=True)
         stack[0].register_forward_pre_hook(self._entering, with_kwargs=True)
         for place, block in enumerate(stack):

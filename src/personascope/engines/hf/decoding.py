@@ -4,8 +4,8 @@ Owns: :func:`decode`, :class:`Batch` and :class:`PaddedBatch`. The one law: what
 alone; a padded one is computed at a width that is a function of its own length, among enough rows for a matrix product
 to stay one, so its batch mates cannot change it.
 
-:class:`personascope.engines.shared.SharedBatch` is the batch of most models; this one serves those whose attention is
-not the usual one.
+:class:`PaddedBatch` is the path on a GPU: left-padded rows, with the attention and key-value cache of transformers. On
+a CPU it serves models of unusual attention; all others use :class:`~personascope.engines.hf.shared_prefix.SharedBatch`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import nn
+from transformers import DynamicCache
 
 from personascope.core.records import Request
-from personascope.engines import edits
-from personascope.engines.blocks import ResidualStream, Touch
-from personascope.engines.caches import preallocated_cache
-from personascope.engines.edits import Shifts
-from personascope.engines.sampling import Sampler
+from personascope.engines.hf import edits
+from personascope.engines.hf.edits import Shifts
+from personascope.engines.hf.hooks import ResidualStream, Touch
+from personascope.engines.hf.sampling import Sampler
 from personascope.engines.uniforms import uniforms_of
 
 STEP: Final = 16
@@ -50,13 +50,6 @@ class Loaded:
     dtype: torch.dtype
     device: torch.device
     parameters: int
-    paged: bool | None = None
-    """Whether prompts are shared page by page, not token by token; by default on a GPU."""
-
-    @property
-    def shares_pages(self) -> bool:
-        """How prompts are shared: see :mod:`personascope.engines.slots` and :mod:`personascope.engines.paged`."""
-        return self.device.type != "cpu" if self.paged is None else self.paged
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +170,7 @@ class PaddedBatch:
         self._mask[:, :width] = torch.arange(width) >= width - self._lengths[:, None]
         self._tokens, self._mask = self._tokens.to(device), self._mask.to(device)
         self._lengths, self._furthest = self._lengths.to(device), self._furthest.to(device)
-        self._cache = preallocated_cache(loaded.config, width + longest)
+        self._cache = DynamicCache(config=loaded.config)
         self._shifts = Shifts([row.request.edits for row in rows], hidden_size=loaded.hidden_size, dtype=loaded.dtype)
         self._onward = self._shifts.onward(self.held, device)
         uniforms = [uniforms_of(row.request) for row in rows]
@@ -206,7 +199,7 @@ class PaddedBatch:
         chosen = torch.from_numpy(rows).to(self._loaded.device)
         self.held, self._mask = self.held[rows], self._mask[chosen]
         self._lengths, self._furthest = self._lengths[chosen], self._furthest[chosen]
-        self._cache.keep(chosen)
+        self._cache.batch_select_indices(torch.from_numpy(rows))  # on the CPU: layers may lie on several devices
         self.sampler.keep(chosen)
         self._onward = self._shifts.onward(self.held, self._loaded.device)
 

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 import torch
 
 from personascope.core.errors import EngineError
-from personascope.engines.decoding import FEWEST_ROWS, Loaded, width_of
+from personascope.engines.hf.decoding import FEWEST_ROWS, Loaded, width_of
 
 MOST_ROWS: Final = 512
 """Rows of one batch unless said otherwise. Measured on one CPU core: 400 rows of a 27 M parameter model come within a
@@ -106,11 +106,10 @@ def _padded_rows(config: Any, loaded: Loaded, width: int, more: int) -> int:
 def _shared_rows(config: Any, loaded: Loaded, length: int, more: int) -> int:
     """How many rows of prompts of ``length`` tokens that say ``more`` fit, were there nothing the prompts share.
 
-    Counted: keys and values (in slots in float32, in pages those of prompts twice, while they are put there), logits,
-    and the sums of a reading: two means, a sum in float64, and two more while prompts are summed up.
+    Counted: keys and values in float32, logits, and the sums of a reading: two means, a sum in float64, and two more
+    while prompts are summed up.
     """
-    pages = loaded.dtype.itemsize * (2 * length + more)
-    held = _cache(config, loaded) * (pages if loaded.shares_pages else 4 * (length + more))
+    held = _cache(config, loaded) * 4 * (length + more)
     sums = 32 * (loaded.last_layer + 1) * loaded.hidden_size
     return _rows(loaded, held + sums + 40 * config.vocab_size)
 

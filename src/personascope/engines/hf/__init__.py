@@ -1,0 +1,1 @@
+"""The engine on Hugging Face transformers: rows that share prompts on a CPU, padded batches on a GPU."""

@@ -1,0 +1,1 @@
+"""The same port on vLLM, for long runs on a GPU."""
