@@ -13,16 +13,7 @@ import pandas as pd
 import pytest
 
 import personascope as ps
-from personascope.applications.capability.core import (
-    Choice,
-    Chosen,
-    Cost,
-    Perplexity,
-    Yardsticks,
-    multiple_choice,
-    perplexity,
-    steering_costs,
-)
+from personascope.applications.capability.core import Cost, Yardsticks, steering_costs
 from personascope.applications.capability.figures import capability
 from personascope.applications.capability.frames import COST, cost_rows
 from personascope.core.errors import StudyError
@@ -31,7 +22,15 @@ from personascope.core.traits import Prompt
 from personascope.core.vectors import Steering, applied_norm
 from personascope.engines.hf.reference import NaiveEngine
 from personascope.store.store import Store
-from personascope.tracing.eval_data import load_choices, load_texts
+from personascope.tracing.eval_data import (
+    Choice,
+    Chosen,
+    Perplexity,
+    load_choices,
+    load_texts,
+    multiple_choice,
+    perplexity,
+)
 
 TEXTS = load_texts("lab", limit=6)
 

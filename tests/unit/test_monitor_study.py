@@ -75,7 +75,7 @@ def test_the_plan_is_what_is_asked_at_most(run, tmp_path) -> None:
 @pytest.mark.parametrize("name", ["lab-monitor", "qwen-2.5-7b-monitor"])
 def test_bundled_studies_can_be_read_and_planned_without_a_model(name: str) -> None:
     chosen = open_study(name)
-    counts = chosen.counts()
+    counts = chosen.study.counts()
     assert counts["loads"] == 1
     assert counts["responses"] > 10_000
     assert chosen.study.many_shot == (0, 5, 10, 15, 20)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from personascope.applications.monitor.prompts import read_prompts
+from personascope.applications.monitor.files import read_prompts
 from personascope.core.errors import SampleError
 from personascope.core.traits import Prompt
 

@@ -16,6 +16,7 @@ from personascope.applications.sae.core import (
     REMAINDER,
     STEERED,
     VECTOR,
+    TriedArm,
     decompose,
     effects_of,
     feature_arms,
@@ -24,7 +25,7 @@ from personascope.applications.sae.core import (
     try_features,
     without,
 )
-from personascope.applications.sae.frames import TriedArm, cosine_rows, feature_rows, feature_summary, rebuilding_rows
+from personascope.applications.sae.frames import cosine_rows, feature_rows, feature_summary, rebuilding_rows
 from personascope.core.dictionaries import Dictionary
 from personascope.core.errors import LayerError, StudyError, VectorError
 from personascope.core.lineages import Checkpoint

@@ -97,6 +97,11 @@ def save_spectrum(spectrum: Spectrum, path: str | Path) -> None:
     Raises:
         TraitError: if there is such a file.
     """
+    write_new(Path(path), spectrum_text(spectrum), error=TraitError)
+
+
+def spectrum_text(spectrum: Spectrum) -> str:
+    """A spectrum as the text of a TOML file, which :func:`load_spectrum` reads."""
     import tomlkit
 
     document = tomlkit.document()
@@ -107,7 +112,7 @@ def save_spectrum(spectrum: Spectrum, path: str | Path) -> None:
     if spectrum.provenance is not None:
         said = {name: value for name, value in vars(spectrum.provenance).items() if value is not None}
         document.add("provenance", tomlkit.item(said))
-    write_new(Path(path), tomlkit.dumps(document), error=TraitError)
+    return tomlkit.dumps(document)
 
 
 def load_spectrum(path: str | Path) -> Spectrum:

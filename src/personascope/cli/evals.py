@@ -94,7 +94,7 @@ def _measured(
     engine: Engine, texts: Any, choices: Any, *, edits: tuple[Edit, ...], window: int | None
 ) -> list[dict[str, Any]]:
     """Perplexity and multiple choice, of what was named."""
-    from personascope.applications.capability.core import multiple_choice, perplexity
+    from personascope.tracing.eval_data import multiple_choice, perplexity
 
     rows = []
     if texts:

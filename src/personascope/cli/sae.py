@@ -25,7 +25,7 @@ from personascope.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from personascope.applications.sae.features import Explained
+    from personascope.applications.sae.frames import Tables
     from personascope.core.dictionaries import Dictionary
     from personascope.core.traits import Trait
     from personascope.core.vectors import PersonaVector, Steering
@@ -78,39 +78,42 @@ def sae(
     Without --model it only reads files: cosines, and how few features rebuild the vector. With it, every best aligned
     feature is steered with at the vector's norm and left out of the vector, beside random features.
     """
-    from personascope.applications.sae.core import fitting
-    from personascope.applications.sae.features import Bench, Explained, Trial, explain, open_dictionary, write
-    from personascope.applications.sae.study import FILES
+    from personascope.applications.sae.core import Bench, Trial, explain, fitting
+    from personascope.applications.sae.frames import Tables
+    from personascope.applications.sae.load import open_dictionary
+    from personascope.applications.sae.study import SaeStudy, items
     from personascope.core.vectors import load_vector
+    from personascope.interop.samples import read_samples
     from personascope.store.store import Store
-    from personascope.studies.context import Workplace
+    from personascope.studies.context import RunContext
+    from personascope.studies.run import write_item
 
     found = load_vector(vector)
     loaded = open_dictionary(dictionary, checkpoint=found.checkpoint.path, layer=layer)
     at = fitting(loaded, found, layer)
-    outputs.check_folder(out, FILES)
+    outputs.check_folder(out, SaeStudy.FILES)
     _check_asked(model, judge, corpus)
     trial = Trial(top, taken, min(tested, top), random, keep, seed)
     asking = Asking(device, dtype, ledger_of(budget, price))
     asked, way = (trait, form, limit), (strength, where, at)
     fitted = _fitting(found, (model, judge), asked, way, asking.ledger) if model else None
-    explained = Explained()
     with terminal.progress(0) as bar:
-        place = Workplace(out, Store(out / "store"), device, dtype, ledger=asking.ledger, notice=bar) if model else None
         bench = None
-        if place is not None and fitted is not None:
+        if fitted is not None:
+            context = RunContext(out, Store(out / "store"), device, dtype, ledger=asking.ledger, notice=bar)
             sampling = sampling_for(str(model), draws=draws, max_tokens=max_tokens, temperature=temperature, seed=seed)
-            engine, scoring = place.open_engine(str(model)), place.open_judge(judge or "lab")
+            engine, scoring = context.open_engine(str(model)), context.open_judge(judge or "lab")
             bench = Bench(engine, fitted[0], scoring, fitted[1], sampling)
             arms = 3 + 2 * min(trial.tested, loaded.count) + random
             bar.expect_more(3 * arms * draws * len(bench.trait.questions("evaluation")))
-        read = (corpus, bench.engine) if corpus is not None and bench is not None else None
+        samples = None if corpus is None else read_samples(corpus)
         try:
-            explain(explained, found, loaded, layer=at, trial=trial, bench=bench, corpus=read)
+            explained = explain(found, loaded, layer=at, trial=trial, bench=bench, corpus=samples)
         finally:
             asking.settle(out / "store" / "costs.jsonl")
-    made = write(explained, out, coherence=75.0)
-    _show(explained, found, loaded, at, as_json=as_json)
+    tables = Tables((explained,))
+    made = [path for item in items(tables, coherence=75.0) for path in write_item(item, out)]
+    _show(tables, found, loaded, at, as_json=as_json)
     if not as_json:
         terminal.out.print("wrote " + ", ".join(map(str, made)), highlight=False, soft_wrap=True)
 
@@ -161,10 +164,10 @@ def _fitting(
     return chosen, steering
 
 
-def _show(found: Explained, vector: PersonaVector, loaded: Dictionary, layer: int, *, as_json: bool) -> None:
+def _show(found: Tables, vector: PersonaVector, loaded: Dictionary, layer: int, *, as_json: bool) -> None:
     """The features in a table: what they do, or without a model how they are aligned."""
-    tried, rebuilt = found.joined("features"), found.joined("rebuilding")
-    rows = (tried if len(tried) else found.joined("cosines")).to_dict(orient="records")
+    tried, rebuilt = found.features, found.rebuilding
+    rows = (tried if len(tried) else found.cosines).to_dict(orient="records")
     if as_json:
         rebuilding = rebuilt["cosine"].tolist()
         terminal.print_json({"sae": loaded.name, "layer": layer, "rows": rows, "cosine_rebuilt": rebuilding})

@@ -86,6 +86,11 @@ def facts_of(engine: Engine | str) -> dict[str, Any]:
     return {"checkpoint": asdict(engine.checkpoint), "identity": dict(engine.identity), **shape}
 
 
+def write_item(item: Item, out: Path) -> list[Path]:
+    """Writes the files of one item, for a command that is no study."""
+    return _written(item, out, Report())
+
+
 def _written(item: Item, out: Path, report: Report) -> list[Path]:
     """Writes what an item says; what is not a file goes into the report."""
     match item:

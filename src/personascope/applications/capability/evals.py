@@ -1,7 +1,7 @@
-"""Other people's evaluations of our models, steered or not: adapters, one per harness.
+"""What the adapters of evaluation harnesses share.
 
-The one law: the model they see is an :class:`~personascope.engines.Engine` with edits, so an unsteered evaluation is
-the same call without them. What a harness asks for that no engine does is refused, never left out in silence.
+The model that a harness sees is an :class:`~personascope.engines.Engine` with edits, so an unsteered evaluation is the
+same call without them. What a harness asks for that no engine does is refused, never left out in silence.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from personascope.core.errors import EngineError
 from personascope.core.records import Sampling
+from personascope.core.traits import Prompt
 
 
 class Draws:
@@ -34,3 +36,18 @@ def cut(text: str, ends: Sequence[str]) -> str:
     for end in filter(None, ends):
         text = text.split(end)[0]
     return text
+
+
+def prompt_of(turns: Sequence[tuple[str, str]]) -> Prompt:
+    """A conversation, as roles and texts, as a prompt.
+
+    Raises:
+        EngineError: if user and assistant do not take turns, or it does not end with the user's.
+    """
+    instruction = "\n".join(text for role, text in turns if role == "system") or None
+    roles, texts = [role for role, _ in turns if role != "system"], [text for role, text in turns if role != "system"]
+    if roles != ["user", "assistant"] * (len(roles) // 2) + ["user"]:
+        raise EngineError(
+            f"a conversation with the turns {roles} was asked: they must take turns and end with the user's"
+        )
+    return Prompt(texts[-1], instruction, tuple(zip(texts[:-1:2], texts[1:-1:2], strict=True)))

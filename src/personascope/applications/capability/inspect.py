@@ -15,11 +15,10 @@ from typing import Any
 from inspect_ai.model import ChatMessage, GenerateConfig, ModelAPI, ModelOutput, modelapi
 from inspect_ai.tool import ToolChoice, ToolInfo
 
-from personascope.applications.capability.evals import Draws, cut
+from personascope.applications.capability.evals import Draws, cut, prompt_of
 from personascope.core.errors import EngineError, StudyError
 from personascope.core.files import value_of
 from personascope.core.records import Edit, Request, Response, Sampling
-from personascope.core.traits import Prompt
 from personascope.core.vectors import Steering, load_vector
 from personascope.engines import Engine
 from personascope.engines.opening import open_engine
@@ -71,7 +70,7 @@ class InspectModel(ModelAPI):
         """
         if tools:
             raise EngineError("tools were given to a personascope model, which has none: choose a task without tools")
-        text, sampling = self.engine.render(prompt_of(input)), sampling_of(config)
+        text, sampling = self.engine.render(prompt_of([(each.role, each.text) for each in input])), sampling_of(config)
         response = await self._answered(Request(text, sampling, self._draws.next(text, sampling), self.edits))
         said = cut(response.words, config.stop_seqs or ())
         ended = {"stop": "stop", "length": "max_tokens"}
@@ -125,23 +124,6 @@ def edits_of(arguments: dict[str, Any]) -> tuple[Edit, ...]:
         return ()
     steering = value_of(arguments, Steering, source="model arguments", error=StudyError)
     return steering.along(load_vector(vector))
-
-
-def prompt_of(messages: list[ChatMessage]) -> Prompt:
-    """The conversation as a prompt of ours.
-
-    Raises:
-        EngineError: if turns of user and assistant do not take turns and end with the user's.
-    """
-    instruction = "\n".join(each.text for each in messages if each.role == "system") or None
-    turns = [each for each in messages if each.role != "system"]
-    roles = [each.role for each in turns]
-    if roles != ["user", "assistant"] * (len(turns) // 2) + ["user"]:
-        raise EngineError(
-            f"a conversation with the turns {roles} was asked: they must take turns and end with the user's"
-        )
-    said = [each.text for each in turns]
-    return Prompt(said[-1], instruction, tuple(zip(said[:-1:2], said[1:-1:2], strict=True)))
 
 
 def sampling_of(config: GenerateConfig) -> Sampling:

@@ -13,11 +13,10 @@ from typing import Any
 
 from lm_eval.api.model import LM
 
-from personascope.applications.capability.evals import Draws, cut
+from personascope.applications.capability.evals import Draws, cut, prompt_of
 from personascope.core.errors import EngineError, StudyError, nearest
 from personascope.core.lineages import Checkpoint
 from personascope.core.records import Edit, Request, Response, Sampling
-from personascope.core.traits import Prompt
 from personascope.engines import Engine
 
 NEW_TOKENS = 256
@@ -51,17 +50,9 @@ class HarnessModel(LM):
         Raises:
             EngineError: for a conversation that does not, or has turns other than system, user and assistant.
         """
-        instruction = "\n".join(each["content"] for each in chat_history if each["role"] == "system") or None
-        turns = [each for each in chat_history if each["role"] != "system"]
-        roles = [each["role"] for each in turns]
-        if roles != ["user", "assistant"] * (len(turns) // 2) + ["user"] or not add_generation_prompt:
-            raise EngineError(
-                f"a conversation with the turns {roles} was to be rendered: user and assistant must take turns, "
-                "the user last"
-            )
-        said = [each["content"] for each in turns]
-        earlier = tuple(zip(said[:-1:2], said[1:-1:2], strict=True))
-        return self.engine.render(Prompt(said[-1], instruction, earlier))
+        if not add_generation_prompt:
+            raise EngineError("a conversation was to be rendered without its answer's beginning: no engine does that")
+        return self.engine.render(prompt_of([(each["role"], each["content"]) for each in chat_history]))
 
     def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
         """For each context and continuation: the continuation's log-likelihood, and whether it is the greedy one."""

@@ -1,31 +1,26 @@
 """Studies of kind ``capability``: what steering along a trait gains, and what it costs the model.
 
-Owns: :class:`CapabilityStudy`. The one law: gain and cost are of one model, one vector and one way of steering, and a
-random direction of the same length stands beside them.
+Gain and cost are of one model, one vector and one way of steering, and a random direction of the same length stands
+beside them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
+from personascope.applications.capability.core import Cost, Yardsticks, steering_costs
 from personascope.core.errors import StudyError, check_layer
-from personascope.core.files import check_name, value_of
+from personascope.core.files import check_name
 from personascope.core.records import Bar, Sampling, Where
-from personascope.core.tables import write_csv
-from personascope.core.vectors import NoVector, Steering, Unit
-from personascope.studies.context import Report, Table, Workplace, checkpoint_named
-from personascope.studies.registry import beside
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from personascope.applications.capability.core import Cost, Yardsticks
-    from personascope.core.traits import Trait
-    from personascope.engines import Engine
-    from personascope.judges import Judge
-
-FILES: Final = ("capability.csv", "capability.png", "capability.pdf")
+from personascope.core.traits import Trait, load_trait
+from personascope.core.vectors import NoVector, PersonaVector, Steering, Unit
+from personascope.studies.base import BaseStudy, Failure, Figure, Item, Summary, Table, beside
+from personascope.studies.context import RunContext, checkpoint_named
+from personascope.tracing.controls import random_direction
+from personascope.tracing.eval_data import load_choices, load_texts
+from personascope.tracing.extraction import Extraction, Method, extract
 
 
 @dataclass(frozen=True)
@@ -38,9 +33,13 @@ class CostedTrait:
     layer: int | tuple[int, ...]
     form: str = "assistant"
 
+    def load(self, limit: int | None) -> Trait:
+        """The trait, with every question set cut to ``limit``."""
+        return load_trait(self.trait, form=self.form).limited(limit)
+
 
 @dataclass(frozen=True)
-class CapabilityStudy:
+class CapabilityStudy(BaseStudy):
     """What a study file of this kind says.
 
     ``texts`` is a file of JSON lines with a ``text`` each, ``choices`` one with ``question``, ``options`` and ``right``
@@ -48,7 +47,7 @@ class CapabilityStudy:
     stand beside each vector; ``limit`` cuts questions, texts and choices.
     """
 
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
+    FILES: ClassVar = ("capability.csv", "capability.png", "capability.pdf")
 
     kind: str
     name: str
@@ -79,114 +78,72 @@ class CapabilityStudy:
                 f"study '{self.name}' has no texts and no choices to measure by: give one of them, or both"
             )
 
-
-def read(table: dict[str, Any], *, source: str) -> CapabilityStudy:
-    """The study of a table; the files it names lie beside its own."""
-    from dataclasses import replace
-
-    study = value_of(table, CapabilityStudy, source=source, error=StudyError)
-    return replace(
-        study,
-        traits=tuple(replace(each, trait=beside(each.trait, source)) for each in study.traits),
-        model=beside(study.model, source),
-        texts=beside(study.texts, source),
-        choices=beside(study.choices, source),
-    )
-
-
-def counts(study: CapabilityStudy) -> dict[str, int]:
-    """Responses, verdicts, new tokens and loads, at most; texts and choices are read and not asked."""
-    from personascope.core.traits import load_trait
-
-    instructed = plain = 0
-    for each in study.traits:
-        trait = load_trait(each.trait, form=each.form).limited(study.limit)
-        instructed += 2 * len(trait.instructed("positive")) * study.extraction.draws
-        arms = 1 + len([s for s in study.strengths if s]) * (1 + study.controls)
-        plain += arms * len(trait.questions("evaluation")) * study.evaluation.draws
-    tokens = instructed * study.extraction.max_tokens + plain * study.evaluation.max_tokens
-    return {"responses": instructed + plain, "verdicts": 2 * (instructed + plain), "tokens": tokens, "loads": 1}
-
-
-def run(study: CapabilityStudy, place: Workplace) -> Report:
-    """Extracts each trait's vector, steers along it and along controls, and measures gain and cost."""
-    from personascope.applications.capability.figures import capability
-    from personascope.applications.capability.frames import cost_rows
-    from personascope.core.traits import load_trait
-    from personascope.figures.style import save
-
-    traits = [(each, load_trait(each.trait, form=each.form).limited(study.limit)) for each in study.traits]
-    yardsticks, judge = _yardsticks(study), place.open_judge(study.judge)
-    engine = place.open_engine(checkpoint_named(study.model, study.revision))
-    for each, _ in traits:  # every layer is looked at before anything is asked
-        for layer in each.layer if isinstance(each.layer, tuple) else (each.layer,):
-            check_layer(layer, engine.last_layer, engine.checkpoint.label)
-    costs: list[Cost] = []
-    absent: list[str] = []
-    for each, trait in traits:
-        found = _costs(study, each, trait, engine=engine, judge=judge, yardsticks=yardsticks)
-        absent += [found] if isinstance(found, str) else []
-        costs += [] if isinstance(found, str) else found
-    if not costs:
-        return Report(failed=tuple(absent))
-    rows = cost_rows(costs, seed=study.seed)
-    files = [place.out / name for name in FILES]
-    write_csv(files[0], rows)
-    for path in files[1:]:
-        save(capability(rows), path)
-    for path in files:
-        place.made(path)
-    return Report((_table(rows),), tuple(files), tuple(absent))
-
-
-def _costs(
-    study: CapabilityStudy, asked: CostedTrait, trait: Trait, *, engine: Engine, judge: Judge, yardsticks: Yardsticks
-) -> list[Cost] | str:
-    """The costs of one trait, or why it has no vector."""
-    from personascope.applications.capability.core import steering_costs
-    from personascope.tracing.controls import random_direction
-    from personascope.tracing.extraction import Extraction, Method, extract
-
-    method = Method(study.extraction, study.evaluation, study.bar)
-    vector = extract(engine, trait, judge=judge, method=method)
-    if isinstance(vector, NoVector):
-        return f"{trait.name}: no vector at {engine.checkpoint.label} ({vector.counts})"
-    alone = Extraction(vector, vector.directions[None].astype("f8"))
-    controls = [
-        control for number in range(study.controls) for control in random_direction(study.seed + number)(alone, ())
-    ]
-    ways = [Steering(asked.layer, strength, study.unit, study.where) for strength in study.strengths]
-    return steering_costs(engine, trait, [vector, *controls], ways=ways, judge=judge, yardsticks=yardsticks)
-
-
-def _yardsticks(study: CapabilityStudy) -> Yardsticks:
-    from personascope.applications.capability.core import Yardsticks
-    from personascope.tracing.eval_data import load_choices, load_texts
-
-    texts, choices = load_texts(study.texts, limit=study.limit), load_choices(study.choices, limit=study.limit)
-    return Yardsticks(texts, choices, study.evaluation, study.window)
-
-
-def _table(rows: pd.DataFrame) -> Table:
-    """What a reader wants to see at once."""
-    shown = []
-    for row in rows.to_dict(orient="records"):
-        moved = f"{row['effect']:+.1f} [{row['effect_low']:+.0f}, {row['effect_high']:+.0f}]"
-        plain = row["direction"] == "plain"
-        shown.append(
-            (
-                str(row["trait"]),
-                str(row["direction"]),
-                f"{row['strength']:g}",
-                f"{row['applied_norm']:.2f}",
-                f"{row['score']:.1f}",
-                "" if plain else moved,
-                f"{row['coherence']:.1f}",
-                f"{row['accuracy']:.3f}",
-                f"{row['perplexity']:.3f}",
-            )
+    @classmethod
+    def read(cls, table: dict[str, Any], *, source: str) -> Self:
+        """The study of a table; the files it names lie beside its own."""
+        study = super().read(table, source=source)
+        return replace(
+            study,
+            traits=tuple(replace(each, trait=beside(each.trait, source)) for each in study.traits),
+            model=beside(study.model, source),
+            texts=beside(study.texts, source),
+            choices=beside(study.choices, source),
         )
-    columns = (
-        "trait", "direction", "strength", "norm", "score", "effect, 95 %", "coh.", "right", "perpl.",
-    )  # fmt: skip
-    return Table("what steering gains and what it costs", columns, tuple(shown))
+
+    def loaded_traits(self) -> list[Trait]:
+        return [each.load(self.limit) for each in self.traits]
+
+    def run(self, context: RunContext) -> Iterator[Item]:
+        """Extracts each trait's vector, steers along it and along controls, and measures gain and cost."""
+        from personascope.applications.capability.figures import capability
+        from personascope.applications.capability.frames import cost_rows
+
+        traits = [(each, each.load(self.limit)) for each in self.traits]
+        yardsticks = Yardsticks(sampling=self.evaluation, window=self.window)
+        if not context.asks_only:  # texts and choices are read and not asked: a plan does without them
+            texts, choices = load_texts(self.texts, limit=self.limit), load_choices(self.choices, limit=self.limit)
+            yardsticks = replace(yardsticks, texts=texts, choices=choices)
+        judge = context.open_judge(self.judge)
+        engine = context.open_engine(checkpoint_named(self.model, self.revision))
+        for each, _ in traits:  # every layer is looked at before anything is asked
+            for layer in each.layer if isinstance(each.layer, tuple) else (each.layer,):
+                check_layer(layer, engine.last_layer, engine.checkpoint.label)
+        method = Method(self.extraction, self.evaluation, self.bar)
+        costs: list[Cost] = []
+        for each, trait in traits:
+            vector = extract(engine, trait, judge=judge, method=method)
+            if isinstance(vector, NoVector):
+                yield Failure(f"{trait.name}: no vector at {engine.checkpoint.label} ({vector.counts})")
+                continue
+            ways = [Steering(each.layer, strength, self.unit, self.where) for strength in self.strengths]
+            vectors = [vector, *self._controls(vector)]
+            costs += steering_costs(engine, trait, vectors, ways=ways, judge=judge, yardsticks=yardsticks)
+        if not costs or context.asks_only:
+            return
+        rows = cost_rows(costs, seed=self.seed)
+        yield Table("capability", rows)
+        yield Figure("capability", lambda: capability(rows))
+        columns = ("trait", "direction", "strength", "norm", "score", "effect, 95 %", "coh.", "right", "perpl.")
+        yield Summary("what steering gains and what it costs", columns, tuple(map(_cells, rows.to_dict("records"))))
+
+    def _controls(self, vector: PersonaVector) -> list[PersonaVector]:
+        alone = Extraction(vector, vector.directions[None].astype("f8"))
+        return [
+            control for number in range(self.controls) for control in random_direction(self.seed + number)(alone, ())
+        ]
+
+
+def _cells(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
+    """What a reader wants to see at once of a way of steering."""
+    moved = f"{row['effect']:+.1f} [{row['effect_low']:+.0f}, {row['effect_high']:+.0f}]"
+    return (
+        str(row["trait"]),
+        str(row["direction"]),
+        f"{row['strength']:g}",
+        f"{row['applied_norm']:.2f}",
+        f"{row['score']:.1f}",
+        "" if row["direction"] == "plain" else moved,
+        f"{row['coherence']:.1f}",
+        f"{row['accuracy']:.3f}",
+        f"{row['perplexity']:.3f}",
+    )

@@ -18,12 +18,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from personascope.applications.capability.core import Choice, multiple_choice, perplexity
 from personascope.core.records import Answer, Edit, Sampling
 from personascope.core.traits import Prompt, QuestionSet, Trait
 from personascope.core.vectors import PersonaVector
 from personascope.engines import Engine
 from personascope.judges import Judge
+from personascope.tracing.eval_data import Choice, multiple_choice, perplexity
 from personascope.tracing.generation import Arm, answer
 
 

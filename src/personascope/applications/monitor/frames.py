@@ -1,7 +1,6 @@
 """What a monitor study sees of one trait, as frames.
 
-Owns: :class:`Seen` and :func:`tabulated`. The one law: every number stands beside the model, seed, trait, vector, layer
-and series it is of.
+Every number stands beside the model, seed, trait, vector, layer and series it is of.
 """
 
 from __future__ import annotations
@@ -9,10 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from personascope.analysis.monitoring import (
     GROUP,
@@ -62,22 +63,60 @@ class Seen:
 
 
 @dataclass(frozen=True, eq=False)
+class Spoken:
+    """Single answers of one series: the trait's own projection after so many of their tokens, and their scores."""
+
+    about: dict[str, Any]
+    projections: Float[np.ndarray, "answer moment"]
+    scores: Float[np.ndarray, "answer"]
+    questions: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Tables:
-    """The frames of a study: points, correlations beside the null, the null itself, and correlations while speaking."""
+    """What a study found, as frames, each computed when it is first asked for."""
 
-    points: pd.DataFrame
-    correlations: pd.DataFrame
-    random: pd.DataFrame
-    speaking: pd.DataFrame
+    seen: tuple[Seen, ...]
+    spoken: tuple[Spoken, ...]
+    directions: int
+    moments: tuple[int, ...]
+
+    @cached_property
+    def points(self) -> pd.DataFrame:
+        """One row per question under one condition, columns ``POINT``."""
+        return pd.DataFrame([row for each in self.seen for row in _points(each)], columns=POINT)
+
+    @cached_property
+    def random(self) -> pd.DataFrame:
+        """What random directions reach, columns ``RANDOM``."""
+        drawn = [_random(each, series, self.directions) for each in self.seen for series in each.series]
+        return pd.concat(drawn, ignore_index=True) if drawn else pd.DataFrame(columns=RANDOM)
+
+    @cached_property
+    def correlations(self) -> pd.DataFrame:
+        """The correlations of every vector, for the own ones beside those of random directions."""
+        return _with_null(correlations(self.points), self.random)
+
+    @cached_property
+    def speaking(self) -> pd.DataFrame:
+        """How well each single answer's score can be told after so many of its tokens, columns ``SPEAKING``."""
+        frames = [_speaking(each, self.moments) for each in self.spoken]
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=SPEAKING)
+
+    @property
+    def own(self) -> pd.DataFrame:
+        """The correlations of each trait's own vector."""
+        return _own(self.correlations)
+
+    def first_seed(self, series: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Points and correlations of the own vectors in one series, under the first seed."""
+        mine = [rows[rows["series"] == series] for rows in (_own(self.points), self.own)]
+        points, found = (rows[rows["seed"] == rows["seed"].iloc[0]] if len(rows) else rows for rows in mine)
+        return points, found
 
 
-def tabulated(seen: Sequence[Seen], speaking: pd.DataFrame, *, directions: int) -> Tables:
-    """Everything that is computed of what was seen."""
-    points = pd.DataFrame([row for each in seen for row in _points(each)], columns=POINT)
-    found = correlations(points)
-    drawn = [_random(each, series, directions) for each in seen for series in each.series]
-    random = pd.concat(drawn, ignore_index=True) if drawn else pd.DataFrame(columns=RANDOM)
-    return Tables(points, _with_null(found, random), random, speaking)
+def _own(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame[frame["vector"] == frame["trait"]]
 
 
 def _points(seen: Seen) -> list[dict[str, object]]:
@@ -129,28 +168,33 @@ def _with_null(found: pd.DataFrame, random: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([found, null_frame], axis=1)
 
 
-def heard_while_speaking(engine: Engine, seen: Seen, *, moments: Sequence[int]) -> pd.DataFrame:
-    """How well each single answer's score can be told after so many of its tokens, by the trait's own vector.
+def project_answers(engine: Engine, seen: Seen, *, moments: Sequence[int]) -> list[Spoken]:
+    """The projections of single answers on the trait's own vector, after so many of their tokens.
 
     An answer that has ended keeps its last mean, so every moment is of the same answers. A study that is drawn again
-    from its records alone has no tokens to project: the frame is then empty. Many-shot prompts are left out: to project
+    from its records alone has no tokens to project: then there are none. Many-shot prompts are left out: to project
     every token of them costs more than all the rest.
     """
-    frames = []
+    found = []
     for series in set(seen.series) - {MANY_SHOT}:
         answers = [answer for each in seen.of(series) for answer in each.answers]
         try:
             tokens = project_tokens(engine, [answer.response for answer in answers], [seen.own])
         except StoreError:
-            return pd.DataFrame(columns=SPEAKING)
-        heard = np.array(
+            return []
+        along = np.array(
             [_at(along, answer.response.spoken[1], moments) for along, answer in zip(tokens, answers, strict=True)]
         ).reshape(len(answers), len(moments))
         scores = np.array([answer.trait.score for answer in answers])
-        rows = while_speaking(heard, scores, [answer.question for answer in answers], resamples=500, seed=seen.seed)
-        about = seen.about(seen.own, series)
-        frames.append(rows.assign(**about, tokens=list(moments), answers=int(np.isfinite(scores).sum()))[SPEAKING])
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=SPEAKING)
+        found.append(Spoken(seen.about(seen.own, series), along, scores, tuple(each.question for each in answers)))
+    return found
+
+
+def _speaking(spoken: Spoken, moments: Sequence[int]) -> pd.DataFrame:
+    seed = spoken.about["seed"]
+    rows = while_speaking(spoken.projections, spoken.scores, spoken.questions, resamples=500, seed=seed)
+    scored = int(np.isfinite(spoken.scores).sum())
+    return rows.assign(**spoken.about, tokens=list(moments), answers=scored)[SPEAKING]
 
 
 def _at(along: np.ndarray, start: int, moments: Sequence[int]) -> list[float]:

@@ -1,8 +1,7 @@
 """What a persona vector is made of: its features in a sparse dictionary, and what each of them does.
 
-Owns: :func:`decompose`, :func:`feature_arms`, :func:`try_features` and :func:`strongest_samples`. The one law: every
-arm that steers with a feature adds as much as the vector itself does, so that features, random features and the vector
-are compared at one norm; every arm that ablates adds the vector without a part of it, at what length is left.
+Every arm that steers with a feature adds as much as the vector itself does, so that features, random features and the
+vector are compared at one norm; every arm that ablates adds the vector without a part of it, at what length is left.
 
 Source: "Persona Vectors" appendix M: cosine of the unit vector with every decoder direction (M.2), steering with each
 of the best (M.3.2), samples that activate them most (M.3.1). Rebuilding with few features is orthogonal matching
@@ -13,7 +12,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
@@ -25,7 +24,7 @@ from personascope.core.errors import StudyError, VectorError, check_layer
 from personascope.core.records import Answer, Edit, Request, Response, Sampling
 from personascope.core.samples import Sample
 from personascope.core.traits import Prompt, Trait
-from personascope.core.vectors import PersonaVector, Steering
+from personascope.core.vectors import PersonaVector, Steering, applied_norm
 from personascope.engines import Engine
 from personascope.judges import Judge
 from personascope.tracing.generation import Arm, answer
@@ -82,6 +81,81 @@ class Activation:
     activation: float
     sample: Sample
     token: int
+
+
+@dataclass(frozen=True, eq=False)
+class TriedArm:
+    """An arm with what it did: the effect on every question, in score points, and the mean coherence of its answers."""
+
+    kind: str
+    feature: int | None
+    applied_norm: float
+    differences: Float[np.ndarray, "question"]
+    coherence: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How many features are looked at: the ``top`` by cosine, up to ``taken`` to rebuild with, so many ``tested`` by
+    steering, so many ``random`` ones beside them. ``keep`` samples of a corpus are listed for each tested feature.
+    """
+
+    top: int = 50
+    taken: int = 32
+    tested: int = 10
+    random: int = 20
+    keep: int = 5
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """Where features are tried: the model, the trait that is scored, the judge, how to steer and how to draw."""
+
+    engine: Engine
+    trait: Trait
+    judge: Judge
+    steering: Steering
+    sampling: Sampling
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """What was found of one vector in one dictionary; ``case`` names them.
+
+    ``tried`` is empty where there was no bench, and ``samples``, by tested feature, where there was no corpus.
+    """
+
+    case: dict[str, object]
+    parts: Decomposition
+    tried: tuple[TriedArm, ...] = ()
+    samples: Mapping[int, list[Activation]] = field(default_factory=dict)
+
+
+def explain(
+    vector: PersonaVector,
+    dictionary: Dictionary,
+    *,
+    layer: int,
+    trial: Trial,
+    bench: Bench | None = None,
+    corpus: Iterable[Sample] | None = None,
+) -> Explained:
+    """Decomposes a vector and, where there is a bench, tries its features and looks for samples in the corpus."""
+    case: dict[str, object] = {"trait": vector.trait, "sae": dictionary.name, "layer": layer}
+    parts = decompose(dictionary, vector.at(layer), top=trial.top, taken=trial.taken)
+    if bench is None:
+        return Explained(case, parts)
+    arms = feature_arms(
+        dictionary, parts, steering=bench.steering, tested=trial.tested, random=trial.random, seed=trial.seed
+    )
+    effects = effects_of(try_features(bench.engine, bench.trait, arms, judge=bench.judge, sampling=bench.sampling))
+    tried = tuple(TriedArm(each.kind, each.feature, applied_norm(each.edits), *effects[each.name]) for each in arms)
+    if corpus is None:
+        return Explained(case, parts, tried)
+    tested = parts.top[: trial.tested]
+    best = strongest_samples(bench.engine, dictionary, tested, corpus, layer=layer, keep=trial.keep)
+    return Explained(case, parts, tried, best)
 
 
 def fitting(dictionary: Dictionary, vector: PersonaVector, layer: int | None) -> int:

@@ -15,8 +15,8 @@ def features(tried: pd.DataFrame, rebuilding: pd.DataFrame, *, coherence: float 
     """Two panels per trait: every feature's effect against its cosine with the vector, and cosine by number of
     features.
 
-    Takes frames with the columns of :mod:`personascope.applications.sae.frames`. Marks are hollow where the mean coherence is
-    below ``coherence``. Several SAEs of one trait share its panels.
+    Takes frames with the columns of :mod:`personascope.applications.sae.frames`. Marks are hollow where the mean
+    coherence is below ``coherence``. Several SAEs of one trait share its panels.
     """
     with look():
         names = list(dict.fromkeys([*rebuilding["trait"], *tried["trait"]]))

@@ -1,22 +1,32 @@
 """Features of a persona vector: what steering with each of them, and leaving it out, does.
 
-Owns: :func:`feature_rows`, :func:`feature_summary` and :func:`rebuilding_rows`. The one law: the best of many is looked
-at beside as many random ones, and its p-value is corrected for how many were tried.
+The best of many is looked at beside as many random ones, and its p-value is corrected for how many were tried.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
 
 from personascope.analysis.corrections import holm
 from personascope.analysis.significance import sign_flip
-from personascope.applications.sae.core import ABLATED, RANDOM, REBUILT, REMAINDER, STEERED, VECTOR, Decomposition
+from personascope.applications.sae.core import (
+    ABLATED,
+    RANDOM,
+    REBUILT,
+    REMAINDER,
+    STEERED,
+    VECTOR,
+    Activation,
+    Decomposition,
+    Explained,
+    TriedArm,
+)
 
 CASE: Final = ["trait", "sae", "layer"]
 FEATURES: Final = [
@@ -28,14 +38,35 @@ the vector does without the feature."""
 
 
 @dataclass(frozen=True, eq=False)
-class TriedArm:
-    """An arm with what it did: the effect on every question, in score points, and the mean coherence of its answers."""
+class Tables:
+    """What was found of several vectors and dictionaries, as frames, each computed when it is first asked for."""
 
-    kind: str
-    feature: int | None
-    applied_norm: float
-    differences: Float[np.ndarray, "question"]
-    coherence: float
+    found: tuple[Explained, ...]
+
+    @cached_property
+    def features(self) -> pd.DataFrame:
+        """One row per arm that was tried, columns ``FEATURES``."""
+        return _joined(feature_rows(each.case, each.parts, each.tried) for each in self.found if each.tried)
+
+    @cached_property
+    def rebuilding(self) -> pd.DataFrame:
+        """See :func:`rebuilding_rows`."""
+        return _joined(rebuilding_rows(each.case, each.parts) for each in self.found)
+
+    @cached_property
+    def cosines(self) -> pd.DataFrame:
+        """See :func:`cosine_rows`."""
+        return _joined(cosine_rows(each.case, each.parts) for each in self.found)
+
+    @cached_property
+    def samples(self) -> pd.DataFrame:
+        """One row per sample that makes a tested feature active, the strongest first."""
+        return _joined(sample_rows(each.case, each.samples) for each in self.found)
+
+
+def _joined(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    parts = [each for each in frames if len(each)]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def feature_rows(case: dict[str, Any], found: Decomposition, arms: Sequence[TriedArm]) -> pd.DataFrame:
@@ -111,3 +142,15 @@ def cosine_rows(case: dict[str, Any], found: Decomposition) -> pd.DataFrame:
     return pd.DataFrame(
         {**{name: [value] * len(found.top) for name, value in case.items()}, **table, "cosine": cosines}
     )
+
+
+def sample_rows(case: dict[str, Any], samples: Mapping[int, Sequence[Activation]]) -> pd.DataFrame:
+    """One row per feature and sample: how active it makes the feature, and at which token of the answer."""
+    rows = []
+    for feature, some in samples.items():
+        for place, each in enumerate(some, 1):
+            prompt, said = each.sample.exchange
+            where = {"where": each.sample.where, "question": prompt.question, "answer": said, "token": each.token}
+            rows.append({**case, "feature": feature, "place": place, "activation": each.activation, **where})
+    columns = [*case, "feature", "place", "activation", "where", "question", "answer", "token"]
+    return pd.DataFrame(rows, columns=columns)

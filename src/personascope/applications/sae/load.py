@@ -1,15 +1,15 @@
-"""Sparse autoencoders as others publish them.
+"""Sparse autoencoders by name: the lab's, trained on the spot, and those that others publish.
 
-Owns: :func:`load_dictionary` and :func:`save_dictionary`. The one law: an architecture whose features cannot be written
-as directions of the residual stream is refused, and what a file does not say is never guessed.
-
-Known are SAELens' folders (``cfg.json`` and ``sae_weights.safetensors``: standard, jumprelu, topk, batchtopk, gated),
-anything SAELens itself can load (``sae_lens:RELEASE/ID``, if it is installed), ``dictionary_learning``'s ``ae.pt`` (the
-format of the SAEs of "Persona Vectors" M.1), and a safetensors file with one ``decoder [features hidden]``.
+An architecture whose features cannot be written as directions of the residual stream is refused, and what a file does
+not say is never guessed. Known are SAELens' folders (``cfg.json`` and ``sae_weights.safetensors``: standard, jumprelu,
+topk, batchtopk, gated), anything SAELens itself can load (``sae_lens:RELEASE/ID``, if it is installed),
+``dictionary_learning``'s ``ae.pt`` (the format of the SAEs of "Persona Vectors" M.1), and a safetensors file with one
+``decoder [features hidden]``.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Mapping
@@ -25,9 +25,57 @@ from personascope.core.errors import VectorError
 WEIGHTS: Final = ("sae_weights.safetensors", "sparsity_autoencoder.safetensors", "sae.safetensors")
 ARCHITECTURES: Final = ("standard", "jumprelu", "topk", "batchtopk", "gated")
 PREFIX: Final = "sae_lens:"
+LAB: Final = "lab"
 _PARTS: Final = ("W_enc", "b_enc", "b_dec", "threshold", "r_mag", "b_mag", "b_gate")
 
 Arrays = Mapping[str, np.ndarray]
+
+
+def open_dictionary(where: str, *, checkpoint: Path | None, layer: int | None) -> Dictionary:
+    """The dictionary of a name: a folder, a file, ``sae_lens:RELEASE/ID``, or ``lab`` or ``lab:SEED``, which is trained
+    on the spot, on the lab checkpoint in a folder.
+
+    Raises:
+        VectorError: if there is none, or the lab's was asked for another model.
+    """
+    if not check_lab(where, checkpoint):
+        return load_dictionary(where)
+    assert checkpoint is not None
+    return _trained(checkpoint, int(where.partition(":")[2] or 0), layer)
+
+
+def check_lab(where: str, checkpoint: Path | None) -> bool:
+    """Whether an SAE's name is one of the lab's.
+
+    Raises:
+        VectorError: if it is, and what it was asked for is no model of the lab.
+    """
+    kind, _, seed = where.partition(":")
+    if kind != LAB or Path(where).exists():
+        return False
+    if checkpoint is None or not _of_lab(checkpoint) or not (seed or "0").isdigit():
+        raise VectorError(
+            f"SAE '{where}' is trained on the lab's models: give lab or lab:SEED, for a vector of the lab"
+        )
+    return True
+
+
+def _of_lab(folder: Path) -> bool:
+    from personascope.lab.tokenizer import vocabulary
+
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool((config.get("model_type"), config.get("vocab_size")) == ("olmo3", len(vocabulary())))
+
+
+@functools.lru_cache(maxsize=32)  # every trait of a study is decomposed in the same few
+def _trained(checkpoint: Path, seed: int, layer: int | None) -> Dictionary:
+    from personascope.lab.sae import SaeRecipe, train_sae
+
+    recipe = SaeRecipe(seed=seed) if layer is None else SaeRecipe(seed=seed, layer=layer)
+    return train_sae(checkpoint, recipe)[0]
 
 
 def load_dictionary(where: str | Path) -> Dictionary:
