@@ -18,6 +18,7 @@ import pytest
 
 import naive_statistics as naive
 import published_world as world_of
+from kept_runs import trace_study
 from personascope.analysis.effects import effects
 from personascope.analysis.frames import ANSWER, ARM
 from personascope.cli import app, terminal
@@ -32,7 +33,7 @@ from personascope.judges.scripted import ScriptedJudge
 from personascope.store.caching import RememberingEngine, RememberingJudge
 from personascope.store.store import Store
 from personascope.studies.replay import kept_studies
-from personascope.studies.trace import Study, drawable, run_study, study_of
+from personascope.studies.trace import Study, drawable, run_study
 from personascope.tracing.extraction import Method, extraction, residual_norms
 from personascope_published.import_rows import UNSCORED
 from personascope_published.import_vectors import filtered
@@ -526,7 +527,7 @@ def small_study() -> Study:
         "extraction": sampling,
         "evaluation": sampling,
     }
-    return study_of(table, source="test")
+    return trace_study(table)
 
 
 def test_an_engine_reads_imported_answers_and_a_bar_judges_them(world: World, store: Store) -> None:

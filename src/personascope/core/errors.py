@@ -63,10 +63,6 @@ class PluginError(PersonascopeError, ImportError):
     """What was asked for is brought by a package that is not installed, or that cannot be imported."""
 
 
-class PluginError(PersonascopeError, ImportError):
-    """What was asked for is brought by a package that is not installed, or that cannot be imported."""
-
-
 class SampleError(PersonascopeError, ValueError):
     """A dataset of training samples cannot be read, or a row of it holds no conversation."""
 

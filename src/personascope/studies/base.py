@@ -98,9 +98,8 @@ class BaseStudy(ABC):
     JSON_TABLE: ClassVar[str] = ""
     """The table whose rows ``--json`` prints; empty for all summaries."""
 
-    if TYPE_CHECKING:
-        kind: Any
-        name: Any
+    kind: Any
+    name: Any
 
     @classmethod
     def read(cls, table: dict[str, Any], *, source: str) -> Self:

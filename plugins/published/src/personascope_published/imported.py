@@ -77,11 +77,15 @@ class Imported(BaseStudy):
     """An imported study with all that is needed to draw it again: a study that a store keeps."""
 
     FILES: ClassVar = FILES
-    kind: ClassVar = "published"
 
     study: PublishedCurves
     lineage: Lineage
     arms: tuple[ImportedArm, ...]
+
+    @property
+    def kind(self) -> str:
+        """The kind of study."""
+        return "published"
 
     @property
     def name(self) -> str:
