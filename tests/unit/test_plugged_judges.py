@@ -67,12 +67,8 @@ def package(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: yardstick\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text(POINTS)
     monkeypatch.syspath_prepend(str(site))
-    for cached in plugins.entry_points:
-        cached.cache_clear()
     yield
     sys.modules.pop("yardstick", None)
-    for cached in plugins.entry_points:
-        cached.cache_clear()
 
 
 @pytest.fixture
