@@ -15,9 +15,6 @@ if TYPE_CHECKING:  # what the names are, for type checkers and editors; a test h
     from personascope.analysis.effects import question_effects as question_effects
     from personascope.analysis.frames import answer_rows as answer_rows
     from personascope.analysis.significance import sign_flip as sign_flip
-    from personascope.applications.capability.core import Choice as Choice
-    from personascope.applications.capability.core import multiple_choice as multiple_choice
-    from personascope.applications.capability.core import perplexity as perplexity
     from personascope.applications.facets.core import annotate as annotate
     from personascope.applications.facets.core import facet_agreement as facet_agreement
     from personascope.applications.facets.core import facet_rates as facet_rates
@@ -69,6 +66,9 @@ if TYPE_CHECKING:  # what the names are, for type checkers and editors; a test h
     from personascope.tracing.controls import other_traits as other_traits
     from personascope.tracing.controls import random_direction as random_direction
     from personascope.tracing.controls import shuffled_labels as shuffled_labels
+    from personascope.tracing.eval_data import Choice as Choice
+    from personascope.tracing.eval_data import multiple_choice as multiple_choice
+    from personascope.tracing.eval_data import perplexity as perplexity
     from personascope.tracing.extraction import Method as Method
     from personascope.tracing.extraction import extract as extract
     from personascope.tracing.generation import Arm as Arm
@@ -136,7 +136,7 @@ _PLACES = {
     "personascope.studies.trace_study": ["Study", "load_study", "run_study"],
     "personascope.studies.planning": ["plan_study"],
     "personascope.tracing.norms": ["measure_norms"],
-    "personascope.applications.capability.core": ["Choice", "multiple_choice", "perplexity"],
+    "personascope.tracing.eval_data": ["Choice", "multiple_choice", "perplexity"],
     "personascope.applications.facets.core": ["annotate", "facet_rates", "facet_agreement"],
     "personascope.analysis.frames": ["answer_rows"],
     "personascope.analysis.effects": ["question_effects", "effects", "curves", "growth"],

@@ -10,12 +10,12 @@ import pytest
 
 import personascope as ps
 import toy_models
-from personascope.applications.capability.core import multiple_choice
 from personascope.core.errors import EngineError, StudyError
 from personascope.core.records import Edit
 from personascope.core.vectors import PersonaVector
 from personascope.engines.opening import open_engine
-from personascope.tracing.eval_data import load_choices
+from personascope.lab.documents import choice_items
+from personascope.tracing.eval_data import load_choices, multiple_choice
 
 lm_eval = pytest.importorskip("lm_eval", reason="lm-eval is not installed: run `make test-evals`")
 inspect_ai = pytest.importorskip("inspect_ai", reason="inspect-ai is not installed: run `make test-evals`")
@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-CHOICES = load_choices("lab", limit=12)
+CHOICES = load_choices("lab", limit=12, lab=choice_items)
 
 
 def push(engine, length=20.0):

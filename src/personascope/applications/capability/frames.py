@@ -14,8 +14,9 @@ import pandas as pd
 from jaxtyping import Float
 
 from personascope.analysis.bootstrap import bootstrap
-from personascope.applications.capability.core import Cost, Perplexity
+from personascope.applications.capability.core import Cost
 from personascope.core.vectors import applied_norm
+from personascope.tracing.eval_data import Perplexity
 from personascope.tracing.tracing import paired_effect
 
 RESAMPLES = 2000

@@ -160,9 +160,11 @@ def _costs(
 
 def _yardsticks(study: CapabilityStudy) -> Yardsticks:
     from personascope.applications.capability.core import Yardsticks
+    from personascope.lab.documents import choice_items, held_out_documents
     from personascope.tracing.eval_data import load_choices, load_texts
 
-    texts, choices = load_texts(study.texts, limit=study.limit), load_choices(study.choices, limit=study.limit)
+    texts = load_texts(study.texts, limit=study.limit, lab=held_out_documents)
+    choices = load_choices(study.choices, limit=study.limit, lab=choice_items)
     return Yardsticks(texts, choices, study.evaluation, study.window)
 
 
