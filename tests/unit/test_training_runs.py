@@ -7,6 +7,8 @@ import math
 from dataclasses import replace
 
 import pytest
+from personascope.applications.finetune.naming import samples_named
+from personascope.applications.finetune.reading import Vectors, read_finetuning
 from safetensors.torch import load_file
 
 import personascope as ps
@@ -15,8 +17,6 @@ import toy_training
 from personascope.applications.finetune.config import Finetuning, Guarding, Penalising, Training, Watching
 from personascope.applications.finetune.examples import IGNORED, collated, examples_of
 from personascope.applications.finetune.keeping import place_of, trained
-from personascope.applications.finetune.naming import samples_named
-from personascope.applications.finetune.reading import Vectors, read_finetuning
 from personascope.applications.finetune.run import finetune
 from personascope.core.errors import CheckpointError, EngineError, PersonascopeError, SampleError, StudyError
 from personascope.core.records import Request, Response

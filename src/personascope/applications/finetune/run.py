@@ -39,7 +39,6 @@ from personascope.core.vectors import PersonaVector
 from personascope.engines import Engine, loading, rendering
 from personascope.engines.opening import open_engine
 
-
 _TOKENIZER: Final = (
     *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model", "*.tiktoken"),
     *("chat_template.*", "generation_config.json"),

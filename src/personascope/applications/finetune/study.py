@@ -212,9 +212,11 @@ class _Comparison:
     def __init__(self, study: FinetuneStudy, context: RunContext) -> None:
         self.study, self.context = study, context
         self.trait, *others = study.loaded_traits()
-        texts = load_texts(study.texts, limit=study.limit, lab=held_out_documents)
-        choices = load_choices(study.choices, limit=study.limit, lab=choice_items)
-        self.measures = Measures(self.trait, tuple(others), study.evaluation, texts, choices)
+        self.measures = Measures(self.trait, tuple(others), study.evaluation)
+        if not context.asks_only:  # what is read costs no answer
+            texts = load_texts(study.texts, limit=study.limit, lab=held_out_documents)
+            choices = load_choices(study.choices, limit=study.limit, lab=choice_items)
+            self.measures = replace(self.measures, texts=texts, choices=choices)
         self.judge = context.open_judge(study.judge)
         self.engine = context.open_engine(checkpoint_named(study.model, study.revision))
         self.checkpoint = self.engine.checkpoint
