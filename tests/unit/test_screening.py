@@ -8,13 +8,18 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from personascope.applications.screen.gauges import gauges_of
-from personascope.applications.screen.scores import ScoreFile, Scores
-from personascope.applications.screen.sources import drawn_set, mixed_set
 
 import personascope as ps
-from personascope.applications.screen.core import Gauge, Measure, Screened
-from personascope.applications.screen.datasets import Asked, datasets_at, scores_of
+from personascope.applications.screen.core import Gauge, Measure, Screened, gauges_of
+from personascope.applications.screen.datasets import (
+    Asked,
+    ScoreFile,
+    Scores,
+    datasets_at,
+    drawn_set,
+    mixed_set,
+    scores_of,
+)
 from personascope.applications.screen.rules import Rule, decided
 from personascope.applications.screen.run import Screening, run_screening
 from personascope.core.errors import LayerError, StoreError, StudyError

@@ -1,7 +1,6 @@
 """Which facets answers show: drawn evenly over questions, asked of a judge, counted with what could not be had.
 
-Owns: :func:`annotate`, :func:`facet_rates`, :func:`facet_curves` and :func:`facet_agreement`. The one law: every answer
-that goes in comes out, annotated or with what kept it from being so; a failure is never "no facet".
+Every answer that goes in comes out, annotated or with what kept it from being so; a failure is never "no facet".
 
 The published facets were taken from the first 100 answers of files in the order of their questions, so that late
 checkpoints covered few of them; answers of any coherence took part; and a failed call counted as no facet (tracing
