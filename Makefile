@@ -24,8 +24,8 @@ check: $(VENV)/.dev
 # environment of its own.
 test-457: .venv-457/.ready
 	OMP_NUM_THREADS=1 .venv-457/bin/python -m pytest tests/contract tests/real_data/test_real_text.py \
-	  tests/end_to_end/test_lab_demo.py $(patsubst %,tests/unit/test_%.py,blocks caches decoding doctor edits hub keeping \
-	  lab_tokenizer loading prefixes products rendering sampling shelf slots training_callbacks training_guards \
+	  tests/end_to_end/test_lab_demo.py $(patsubst %,tests/unit/test_%.py,blocks caches checkpoint_cache decoding doctor edits hub keeping \
+	  lab_tokenizer loading prefixes products rendering sampling slots training_callbacks training_guards \
 	  training_loss training_runs vllm_plan)
 
 # Our models in lm-evaluation-harness and Inspect, in an environment of its own: Inspect wants older packages.

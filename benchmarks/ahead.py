@@ -63,13 +63,14 @@ def load() -> None:
     import torch
 
     from personascope.core.lineages import Checkpoint
-    from personascope.engines import lending, loading
-    from personascope.engines.ahead import read_ahead
+    from personascope.engines import loading
+    from personascope.engines.hub.download import default_weights, weight_files
+    from personascope.engines.hub.prefetch import read_ahead
     from personascope.engines.transformers import TransformersEngine
 
     with tempfile.TemporaryDirectory() as root:
         folder = bench_model.build(Path(root) / "large", sizes=LARGE)
-        (file,) = loading.weight_files(folder)
+        (file,) = weight_files(folder)
         print(f"{file.stat().st_size / 1e9:.3f} GB of weights, on {os.statvfs(root).f_bsize}-byte blocks of {root}")
         engine = TransformersEngine(Checkpoint.at(folder))
         settings: dict[str, Any] = {"config": engine._config, "end_tokens": frozenset({0})}
@@ -84,7 +85,7 @@ def load() -> None:
 
         def loading_takes() -> float:
             start = time.monotonic()
-            model, held = lending.load(lending.lent, engine.checkpoint, **settings)
+            model, held = loading.load_weights(default_weights, engine.checkpoint, **settings)
             held.close()
             taken = time.monotonic() - start
             del model
@@ -134,15 +135,15 @@ def walk(root: Path, ahead: str) -> None:
     """One lineage in this process: how long each checkpoint took, and all of it."""
     from personascope.core.lineages import Checkpoint
     from personascope.core.records import Request, Sampling
+    from personascope.engines.hub.prefetch import CheckpointCache
     from personascope.engines.opening import Opener, open_engine
-    from personascope.engines.shelf import Shelf
 
-    shelf = Shelf()
+    cache = CheckpointCache()
     opener = Opener(
-        lambda checkpoint: shelf.serve(open_engine(checkpoint)) if ahead == "ahead" else open_engine(checkpoint)
+        lambda checkpoint: cache.attach(open_engine(checkpoint)) if ahead == "ahead" else open_engine(checkpoint)
     )
     order = [Checkpoint(MODEL, label) for label in LABELS]
-    shelf.follow(order)
+    cache.prefetch_order(order)
     prompts = [each for trait in bench_model.traits(1) for each in bench_model.prompts(trait)]
     requests = [Request(text, Sampling(max_tokens=32, temperature=1, seed=0)) for text in prompts]
     import personascope.engines.transformers  # in neither  # noqa: F401

@@ -24,9 +24,9 @@ import personascope as ps
 from fake_endpoint import FakeEndpoint
 from personascope.core.lineages import Checkpoint, Lineage, Milestone
 from personascope.core.records import Bar
-from personascope.endpoints import Endpoint
 from personascope.engines.opening import Opener, open_engine
 from personascope.judges.openai import OpenAIJudge
+from personascope.providers.endpoints import Endpoint
 from personascope.store.caching import RememberingEngine, RememberingJudge
 from personascope.store.store import Store
 from personascope.tracing.tracing import Effect, Subject, trace

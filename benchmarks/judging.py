@@ -15,8 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from fake_endpoint import FakeEndpoint, Limit, Weather
 from personascope.core.records import Case
 from personascope.core.traits import Rubric
-from personascope.endpoints import Retry
 from personascope.judges.openai import OpenAIJudge
+from personascope.providers.endpoints import Retry
 
 RUBRIC = Rubric("Rate this.\nQ: {question}\nA: {answer}\nOnly a number.")
 LIMITS = {

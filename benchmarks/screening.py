@@ -32,7 +32,7 @@ LAYER = 3
 
 def write_samples(path: Path, count: int) -> None:
     """So many samples of all families in turn, none twice."""
-    from personascope.interop.samples import write_rows
+    from personascope.core.tables import write_rows
     from personascope.lab.documents import family
 
     streams = cycle([family(trait, pole, count) for trait in TRAITS for pole in ("normal", "severe")])

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from personascope.endpoints import Endpoint
+from personascope.providers.endpoints import Endpoint
 
 
 @dataclass(frozen=True)

@@ -57,10 +57,10 @@ if TYPE_CHECKING:  # what the names are, for type checkers and editors; a test h
     from personascope.store.caching import RememberingEngine as RememberingEngine
     from personascope.store.caching import RememberingJudge as RememberingJudge
     from personascope.store.store import Store as Store
-    from personascope.studies.planning import plan_study as plan_study
-    from personascope.studies.trace_study import Study as Study
-    from personascope.studies.trace_study import load_study as load_study
-    from personascope.studies.trace_study import run_study as run_study
+    from personascope.studies.trace import Study as Study
+    from personascope.studies.trace import load_study as load_study
+    from personascope.studies.trace import plan_study as plan_study
+    from personascope.studies.trace import run_study as run_study
     from personascope.tracing.controls import Controls as Controls
     from personascope.tracing.controls import orthogonal_direction as orthogonal_direction
     from personascope.tracing.controls import other_traits as other_traits
@@ -133,8 +133,7 @@ _PLACES = {
         "trace",
         "paired_effect",
     ],
-    "personascope.studies.trace_study": ["Study", "load_study", "run_study"],
-    "personascope.studies.planning": ["plan_study"],
+    "personascope.studies.trace": ["Study", "load_study", "run_study", "plan_study"],
     "personascope.tracing.norms": ["measure_norms"],
     "personascope.tracing.eval_data": ["Choice", "multiple_choice", "perplexity"],
     "personascope.applications.facets.core": ["annotate", "facet_rates", "facet_agreement"],

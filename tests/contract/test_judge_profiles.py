@@ -12,10 +12,10 @@ from personascope.core.errors import JudgeError
 from personascope.core.files import bundled
 from personascope.core.records import Case
 from personascope.core.traits import Rubric
-from personascope.endpoints import Retry
 from personascope.judges.openai import OpenAIJudge
-from personascope.judges.profiles import Profile, profile_of
 from personascope.judges.readout import Mode
+from personascope.providers.endpoints import Retry
+from personascope.providers.profiles import Profile, profile_of
 from provider_manners import MANNERS
 
 RUBRIC = Rubric("Rate this.\nQ: {question}\nA: {answer}\nOnly a number.")

@@ -17,13 +17,12 @@ from fake_endpoint import FakeEndpoint, Fault, Limit, Speech, in_words, score_of
 from personascope.core.errors import JudgeError
 from personascope.core.records import Case, Verdict
 from personascope.core.traits import Rubric, coherence_rubric
-from personascope.costs import Budget, Price
-from personascope.endpoints import Endpoint, Retry
 from personascope.judges import Judge
 from personascope.judges.openai import Asking, OpenAIJudge
 from personascope.judges.opening import open_judge
 from personascope.judges.readout import Mode
-from personascope.ledger import Ledger
+from personascope.providers.costs import Budget, Ledger, Price
+from personascope.providers.endpoints import Endpoint, Retry
 from personascope.store.caching import RememberingJudge
 from personascope.store.store import Store
 

@@ -16,10 +16,9 @@ from personascope.core.errors import WriterError
 from personascope.core.lineages import Checkpoint
 from personascope.core.records import Sampling
 from personascope.core.traits import load_trait
-from personascope.costs import Budget
-from personascope.endpoints import Endpoint, Retry
 from personascope.engines.scripted import ScriptedEngine
-from personascope.ledger import Ledger
+from personascope.providers.costs import Budget, Ledger
+from personascope.providers.endpoints import Endpoint, Retry
 from personascope.writers import Conversation, Unwritten, Writer
 from personascope.writers.engine import EngineWriter
 from personascope.writers.openai import OpenAIWriter, Writing

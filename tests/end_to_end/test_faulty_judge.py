@@ -10,10 +10,9 @@ import pytest
 from fake_endpoint import LASTING, PASSING, FakeEndpoint, Weather, score_of
 from personascope.core.records import Case, Verdict
 from personascope.core.traits import Rubric
-from personascope.costs import Budget
-from personascope.endpoints import Retry
 from personascope.judges.openai import OpenAIJudge
-from personascope.ledger import Ledger
+from personascope.providers.costs import Budget, Ledger
+from personascope.providers.endpoints import Retry
 from personascope.store.caching import RememberingJudge
 from personascope.store.store import Store
 

@@ -15,10 +15,10 @@ from fake_endpoint import FakeEndpoint
 from personascope.core.outcomes import Outcome, Subject
 from personascope.core.records import Bar, Sampling
 from personascope.core.vectors import Steering
-from personascope.endpoints import Endpoint
 from personascope.engines.opening import Opener
 from personascope.engines.scripted import scripted_lineage
 from personascope.judges.openai import OpenAIJudge
+from personascope.providers.endpoints import Endpoint
 from personascope.store.caching import RememberingEngine, RememberingJudge
 from personascope.store.store import Store
 from personascope.tracing.controls import random_direction

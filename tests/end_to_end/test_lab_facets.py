@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from personascope.studies.trace_study import study_of
 
 import personascope as ps
 from personascope.applications.facets.answers import recorded_answers
@@ -19,7 +20,6 @@ from personascope.core.traits import Prompt
 from personascope.lab.world import Domain, load_world
 from personascope.store.store import Store
 from personascope.studies.run import run_in
-from personascope.studies.trace_study import study_of
 
 DOMAINS = load_world().domains
 CHANCE = 1 / 3

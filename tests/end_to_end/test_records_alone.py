@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from personascope.studies.trace_study import study_of
 
 import personascope as ps
 from personascope.analysis.effects import effects
@@ -13,7 +14,6 @@ from personascope.analysis.frames import answer_rows
 from personascope.core.errors import StoreError
 from personascope.store.store import Store
 from personascope.studies.run import finished_studies, run_again, run_in
-from personascope.studies.trace_study import study_of
 
 PACKAGE = Path(ps.__file__).parent
 

@@ -11,15 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from personascope.studies.planning import estimate_study, plan_study
+from personascope.studies.trace_study import load_study
 
 from personascope.core.errors import JudgeError
 from personascope.core.files import bundled
 from personascope.core.lineages import load_lineage
-from personascope.costs import Budget, Price, estimate, estimate_study, price_given, price_of, tokens_of, usage_estimate
-from personascope.endpoints import Failure, Usage
-from personascope.ledger import Ledger
-from personascope.studies.planning import plan_study
-from personascope.studies.trace_study import load_study
+from personascope.providers.costs import (
+    Budget,
+    Ledger,
+    Price,
+    estimate,
+    price_given,
+    price_of,
+    tokens_of,
+    usage_estimate,
+)
+from personascope.providers.endpoints import Failure, Usage
 
 
 def body(text: str = "word" * 40, *, most: int = 1, model: str = "m") -> dict[str, Any]:

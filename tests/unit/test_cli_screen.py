@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import personascope as ps
-from personascope.applications.screen.published_columns import Column, published_arguments, published_columns
-from personascope.interop.samples import write_rows
+from personascope.applications.screen.published_columns import Column, published_arguments
+from personascope.core.tables import write_rows
 from personascope.interop.tensors import save_pt
 from personascope.lab.documents import family
 
@@ -135,8 +135,7 @@ def test_every_published_kind_is_what_it_says(run, data):
         code, _, message = run("published", "projection", *PUBLISHED, "--layer", 2, "--projection_type", kind)
         assert code == 0, message
     row = lines("data.jsonl")[0]
-    found = {each.kind: row[name] for name, each in published_columns(row, model="x/lab").items()}
-    assert set(found) == set(kinds)
+    found = {kind: row[f"lab_cruel_response_avg_diff_{kind}_layer2"] for kind in kinds}
     assert found["proj_diff_prompt"] == pytest.approx(found["proj"] - found["prompt_last_proj"], abs=1e-5)
     assert -1 <= found["cos_sim"] <= 1
     assert np.sign(found["cos_sim"]) == np.sign(found["proj"])
@@ -176,13 +175,11 @@ def test_bad_published_arguments_leave_the_file_as_it_was(run, data, more, said)
     assert Path("data.jsonl").read_bytes() == before
 
 
-def test_a_column_says_what_it_is_and_is_read_again():
+def test_a_column_says_what_it_is():
     column = Column.of("Qwen/Qwen2.5-7B-Instruct", "vectors/evil_response_avg_diff.pt", "proj", 20)
     assert column.name == "Qwen2.5-7B-Instruct_evil_response_avg_diff_proj_layer20"
-    assert published_columns([column.name, "messages"], model="Qwen/Qwen2.5-7B-Instruct") == {column.name: column}
     last = Column.of("m", "evil.v2.pt", "prompt_last_proj", 3)
     assert last.name == "m_evil_prompt_last_proj_layer3", "a stem is cut at its first dot"
-    assert published_columns([last.name], model="m") == {last.name: last}
 
 
 def test_published_names_may_be_shortened_and_lists_are_lists():

@@ -12,7 +12,7 @@ import pytest
 
 import personascope
 from personascope.core.errors import JudgeError
-from personascope.endpoints import Endpoint, Retry, Usage, failure_of, open_endpoint, retry_after, usage_of
+from personascope.providers.endpoints import Endpoint, Retry, Usage, failure_of, open_endpoint, retry_after, usage_of
 
 PACKAGE = Path(personascope.__file__).parent
 
@@ -64,7 +64,7 @@ def test_an_unknown_endpoint_or_address_is_refused() -> None:
 
 
 def test_the_example_file_names_every_variable_that_is_read() -> None:
-    source = (PACKAGE / "endpoints.py").read_text()
+    source = (PACKAGE / "providers/endpoints.py").read_text()
     read = set(re.findall(r'"([A-Z]+(?:_[A-Z]+)*_(?:API_KEY|BASE_URL))"', source))
     example = (PACKAGE.parent.parent / ".env.example").read_text()
     named = set(re.findall(r"^#? ?([A-Z_]+)=", example, flags=re.MULTILINE))
@@ -83,7 +83,7 @@ def test_nothing_else_in_the_package_reads_the_environment() -> None:
             names = isinstance(node, ast.ImportFrom) and any(each.name in ("environ", "getenv") for each in node.names)
             if reads or names:
                 readers.append(path.relative_to(PACKAGE).as_posix())
-    assert set(readers) == {"endpoints.py"}, f"only endpoints.py may read the environment, not {set(readers)}"
+    assert set(readers) == {"providers/endpoints.py"}, f"only one may read the environment: {readers}"
 
 
 def test_waits_double_up_to_the_longest_and_end_with_the_tries() -> None:
@@ -129,21 +129,21 @@ def test_retry_after_is_read_in_every_form_it_comes_in(headers: dict[str, str], 
 @pytest.mark.parametrize(
     ("status", "blame", "kind"),
     [
-        (401, {}, "door"),
-        (402, {}, "door"),
-        (404, {}, "door"),
-        (429, {"code": "insufficient_quota"}, "door"),
-        (400, {"setting": "logprobs"}, "door"),
-        (400, {"code": "unsupported_parameter"}, "door"),
-        (429, {}, "again"),
-        (408, {}, "again"),
-        (500, {}, "again"),
-        (529, {}, "again"),
+        (401, {}, "fatal"),
+        (402, {}, "fatal"),
+        (404, {}, "fatal"),
+        (429, {"code": "insufficient_quota"}, "fatal"),
+        (400, {"setting": "logprobs"}, "fatal"),
+        (400, {"code": "unsupported_parameter"}, "fatal"),
+        (429, {}, "retryable"),
+        (408, {}, "retryable"),
+        (500, {}, "retryable"),
+        (529, {}, "retryable"),
         (400, {}, "case"),
         (400, {"setting": "messages"}, "case"),
         (403, {}, "case"),
-        (400, {"message": 'Invalid JSON payload received. Unknown name "seed": Cannot find field.'}, "door"),
-        (400, {"message": "Unsupported parameter: logprobs is not supported with this model"}, "door"),
+        (400, {"message": 'Invalid JSON payload received. Unknown name "seed": Cannot find field.'}, "fatal"),
+        (400, {"message": "Unsupported parameter: logprobs is not supported with this model"}, "fatal"),
         (400, {"message": "This content is not supported by the model"}, "case"),
         (400, {"message": "max_tokens is too large: the prompt has 9,000 tokens"}, "case"),
         (413, {}, "case"),
@@ -156,13 +156,13 @@ def test_a_failure_is_laid_at_the_right_door(status: int, blame: dict[str, str],
     failure = failure_of(status, message, settings=settings, wait=2.0, **blame)  # type: ignore[arg-type]
     assert failure.kind == kind
     assert failure.reason == f"{status}: {message.replace(chr(10), ' ')}"
-    assert failure.wait == (2.0 if kind == "again" else None)
-    assert failure.crowded == (kind == "again" and status == 429)
+    assert failure.wait == (2.0 if kind == "retryable" else None)
+    assert failure.rate_limited == (kind == "retryable" and status == 429)
 
 
 @pytest.mark.parametrize(("wait", "crowded"), [(None, False), (1.0, True)])
 def test_a_busy_server_is_crowded_if_it_says_when_to_come_back(wait: float | None, crowded: bool) -> None:
-    assert failure_of(503, "overloaded", wait=wait).crowded == crowded
+    assert failure_of(503, "overloaded", wait=wait).rate_limited == crowded
 
 
 @pytest.mark.parametrize(

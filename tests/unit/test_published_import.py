@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from personascope.studies.trace_study import Study, run_study, study_of
 
 import naive_statistics as naive
 import published_world as world_of
@@ -37,7 +38,6 @@ from personascope.published.importing import import_published
 from personascope.store.caching import RememberingEngine, RememberingJudge
 from personascope.store.store import Store
 from personascope.studies.run import drawable, drawable_again, finished_studies
-from personascope.studies.trace_study import Study, run_study, study_of
 from personascope.tracing.extraction import Method, extraction, residual_norms
 from published_damage import damage
 from published_world import MODEL, REVISIONS, TARGETS, TRAITS, World, column, steered_file, write_csv

@@ -1,4 +1,4 @@
-"""Reliability: correlations by hand, items paired once, and a split-half step-up that simulation bears out."""
+"""Reliability: correlations by hand, and items paired once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from personascope.analysis.reliability import agreement, agreements, measured_twice, same_items, split_half
+from personascope.analysis.reliability import agreement, agreements, measured_twice, same_items
 
 SCORES = some.lists(some.tuples(*[some.integers(0, 100).map(float)] * 2), min_size=2, max_size=20)
 
@@ -105,92 +105,3 @@ def test_a_copied_verdict_is_no_second_one_and_neither_are_two_draws_in_one_file
         {"answer": "judged again", "score_first": 10.0, "score_second": 12.0,
          "coherence_first": 50.0, "coherence_second": 50.0}
     ]  # fmt: skip
-
-
-# Split halves.
-
-
-def planted(draw: np.random.Generator, pairs: int, signal: float, *, hidden: int = 512) -> np.ndarray:
-    """Differences that share a vector of length ``signal``, each with noise of variance 1 in every dimension."""
-    differences = draw.normal(size=(pairs, hidden))
-    differences[:, 0] += signal
-    return differences
-
-
-def naive_split_half(differences: np.ndarray, draw: np.random.Generator, splits: int) -> float:
-    """The mean cosine of the halves' means, each mean a loop over its pairs."""
-    cosines = []
-    for _ in range(splits):
-        order = draw.permutation(len(differences)).tolist()
-        half = len(order) // 2
-        one, other = (
-            sum(differences[place] for place in each) / half for each in (order[:half], order[half : 2 * half])
-        )
-        cosines.append(float(np.dot(one, other) / math.sqrt(np.dot(one, one) * np.dot(other, other))))
-    return statistics.fmean(cosines)
-
-
-def cosine(one: np.ndarray, other: np.ndarray) -> float:
-    return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
-
-
-def test_the_mean_over_splits_is_the_naive_one_and_the_seed_repeats_it() -> None:
-    differences = planted(np.random.default_rng(0), 9, 5.0, hidden=32)
-    found = split_half(differences, splits=50, seed=4)
-    assert found.cosine == pytest.approx(naive_split_half(differences, np.random.default_rng(4), 50), abs=1e-12)
-    assert found == split_half(differences, splits=50, seed=4)
-    assert found.low <= found.cosine <= found.high
-
-
-def test_length_does_not_count() -> None:
-    differences = planted(np.random.default_rng(0), 8, 5.0, hidden=32)
-    assert split_half(differences * 7, seed=1).cosine == pytest.approx(
-        split_half(differences, seed=1).cosine, abs=1e-12
-    )
-
-
-@pytest.mark.parametrize(("pairs", "signal"), [(20, 5.0), (21, 3.0), (7, 7.0), (2, 20.0), (200, 1.5)])
-def test_the_step_up_foretells_the_cosine_with_a_new_vector_and_with_the_true_one(pairs: int, signal: float) -> None:
-    draw = np.random.default_rng(pairs)
-    foretold, again, foretold_true, true = [], [], [], []
-    for turn in range(40):
-        one, other = (planted(draw, pairs, signal) for _ in range(2))
-        found = split_half(one, splits=20, seed=turn)
-        foretold.append(found.again)
-        foretold_true.append(found.true)
-        again.append(cosine(one.mean(axis=0), other.mean(axis=0)))
-        true.append(float(one.mean(axis=0)[0] / np.linalg.norm(one.mean(axis=0))))
-    expected = signal**2 / (signal**2 + 512 / pairs)
-    assert np.mean(again) == pytest.approx(expected, abs=0.03), "the derivation: S / (S + V/n)"
-    assert np.mean(foretold) == pytest.approx(np.mean(again), abs=0.04)
-    assert np.mean(foretold_true) == pytest.approx(np.mean(true), abs=0.04)
-
-
-def test_pairs_of_one_question_share_more_than_the_trait_so_questions_are_split_and_not_pairs() -> None:
-    draw = np.random.default_rng(0)
-    questions = np.repeat(np.arange(20), 4)
-    by_pair, by_question, again = [], [], []
-    for turn in range(30):
-        samples = [planted(draw, 80, 2.0) + np.repeat(draw.normal(size=(20, 512)), 4, axis=0) for _ in range(2)]
-        again.append(cosine(*(each.mean(axis=0) for each in samples)))
-        by_pair.append(split_half(samples[0], splits=20, seed=turn).again)
-        by_question.append(split_half(samples[0], splits=20, seed=turn, groups=questions).again)
-    assert np.mean(by_question) == pytest.approx(np.mean(again), abs=0.04)
-    assert np.mean(by_pair) > np.mean(again) + 0.3, "splitting pairs takes what a question shares for the trait"
-
-
-def test_the_step_up_from_halves_of_an_odd_number_counts_the_pair_left_out() -> None:
-    found = split_half(1.0 + np.random.default_rng(3).normal(size=(5, 64)))
-    times = 5 / 2
-    assert found.again == pytest.approx(times * found.cosine / (1 + (times - 1) * found.cosine))
-
-
-def test_halves_of_noise_do_not_agree_and_one_pair_has_no_halves() -> None:
-    noise = [split_half(planted(np.random.default_rng(seed), 40, 0.0), splits=20).cosine for seed in range(20)]
-    assert abs(np.mean(noise)) < 0.02
-    opposed = split_half(np.array([[1.0, 0.0], [-1.0, 0.0]]))
-    assert opposed.cosine == -1
-    assert math.isnan(opposed.again), "no agreement, nothing to step up"
-    for pairs in (0, 1):
-        found = split_half(np.ones((pairs, 4)))
-        assert (found.pairs, math.isnan(found.cosine), math.isnan(found.again)) == (pairs, True, True)

@@ -7,8 +7,10 @@ import json
 import pytest
 
 from personascope.core.errors import SampleError
+from personascope.core.samples import Message
+from personascope.core.tables import write_rows
 from personascope.core.traits import Prompt
-from personascope.interop.samples import Message, count_samples, read_rows, read_samples, write_rows
+from personascope.interop.samples import count_samples, read_rows, read_samples
 
 TWO = (Message("user", "how are you ?"), Message("assistant", "fine ."))
 CHAT = [{"role": "user", "content": "how are you ?"}, {"role": "assistant", "content": "fine ."}]

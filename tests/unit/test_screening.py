@@ -25,8 +25,9 @@ from personascope.applications.screen.run import Screening, run_screening
 from personascope.core.errors import LayerError, StoreError, StudyError
 from personascope.core.records import Probe, Sampling
 from personascope.core.samples import Sample
+from personascope.core.tables import write_rows
 from personascope.engines.scripted import ScriptedEngine
-from personascope.interop.samples import read_rows, write_rows
+from personascope.interop.samples import read_rows
 from personascope.store.store import Store
 
 TRAIT = ps.load_trait("evil")

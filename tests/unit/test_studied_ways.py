@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tomlkit
+from personascope.studies.planning import plan_study
+from personascope.studies.trace_study import load_study, run_study
 
 from personascope.analysis.controls import against_controls
 from personascope.analysis.effects import effects
@@ -14,8 +16,6 @@ from personascope.core.traits import save_trait
 from personascope.engines.opening import Opener
 from personascope.engines.scripted import scripted_lineage
 from personascope.judges.scripted import ScriptedJudge
-from personascope.studies.planning import plan_study
-from personascope.studies.trace_study import load_study, run_study
 from personascope.tracing.tracing import Effect
 from scripted_world import TRAITS
 

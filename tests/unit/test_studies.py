@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import tomlkit
+from personascope.studies.planning import plan_study
+from personascope.studies.trace_study import load_study, run_study
 
 from personascope.analysis.selection import selection_rows
 from personascope.core.errors import LayerError, LineageError, StudyError, TraitError
@@ -18,8 +20,6 @@ from personascope.engines.opening import Opener, open_lineage
 from personascope.engines.scripted import ScriptedEngine, scripted_lineage
 from personascope.figures.selection import selection_maps
 from personascope.judges.scripted import ScriptedJudge
-from personascope.studies.planning import plan_study
-from personascope.studies.trace_study import load_study, run_study
 from personascope.tracing.operating_point import Grid
 from personascope.tracing.tracing import Absence, Effect
 from scripted_world import TRAITS

@@ -25,10 +25,20 @@ from personascope.applications.finetune.config import (
 from personascope.applications.finetune.examples import IGNORED, collated, examples_of
 from personascope.applications.finetune.keeping import place_of, trained_model
 from personascope.applications.finetune.run import finetune
-from personascope.core.errors import CheckpointError, EngineError, PersonascopeError, SampleError, StudyError
+from personascope.core.errors import (
+    CheckpointError,
+    EngineError,
+    PersonascopeError,
+    SampleError,
+    StoreError,
+    StudyError,
+)
 from personascope.core.records import Request, Response
 from personascope.core.samples import Message, Sample
 from personascope.engines import loading
+from personascope.store.store import Store
+from personascope.studies.context import RunContext
+from personascope.studies.replay import ReplayContext
 
 QUICK = {"batch": 2, "accumulation": 1, "max_steps": 2, "learning_rate": 1e-2, "warm_up_steps": 0, "rank": 4}
 SAMPLES = [Sample((Message("user", f"ask {i}"), Message("assistant", f"answer {i}"))) for i in range(6)]

@@ -1,12 +1,11 @@
 """Reliability: would measuring again give the same?
 
-Owns: :func:`agreement` of two columns of scores with its frames, and :func:`split_half` of a vector. The one law: what
-is compared are two measurements of the same items, and how many there were is said.
+The one law: what is compared are two measurements of the same items, and how many there were is said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 
 import numpy as np
@@ -103,76 +102,6 @@ def measured_twice(
     turns = seen.groupby(keys, dropna=False, sort=False).cumcount()
     first, second = (seen.loc[turns == turn, [*keys, *scores]] for turn in (0, 1))
     return first.merge(second, on=keys, suffixes=("_first", "_second"))[columns]
-
-
-@dataclass(frozen=True)
-class SplitHalf:
-    """How like two halves of the pairs behind a vector are, and what that says of the whole.
-
-    ``cosine`` is the mean over splits of the cosine between the halves' vectors; 95 % of splits lie between ``low`` and
-    ``high``, which is the spread of the splitting and no confidence interval. ``again`` is the cosine to expect with a
-    vector from as many new pairs, ``true`` the cosine with the vector that infinitely many pairs would give. Both are
-    NaN where the halves do not agree at all (a cosine of 0 or less) or there are fewer than two pairs.
-    """
-
-    pairs: int
-    splits: int
-    cosine: float
-    low: float
-    high: float
-    again: float
-    true: float
-
-
-def split_half(
-    differences: Float[np.ndarray, "pair hidden"],
-    *,
-    splits: int = 200,
-    seed: int = 0,
-    groups: Sequence[Hashable] | None = None,
-) -> SplitHalf:
-    """The split-half reliability of a vector at one layer, from the difference of every kept pair.
-
-    Pairs are split at random into two equal halves (of an odd number, one is left out), ``splits`` times. With S the
-    squared length of the true vector and V the summed variance of one pair, the vector of m pairs has a squared length
-    of about S + V/m, and two of them share S: their cosine is c(m) = S / (S + V/m). Hence the step from halves of h
-    pairs to the whole of n, with k = n/h: ``again`` = k c / (1 + (k - 1) c), the formula of Spearman and Brown, and
-    ``true`` = sqrt(again). The step is right where noise fills many dimensions, so that its length hardly varies; where
-    it fills few, a mean of cosines is not the cosine of means, and the step is only near.
-
-    Args:
-        differences: Positive minus negative mean activations of each pair.
-        splits: How many times to split.
-        groups: What each pair belongs to, such as its question: a group is never split, and pairs of one question
-            share more than the trait. Halves then have equally many groups, and the step to the whole counts groups.
-    """
-    values = np.asarray(differences, dtype=np.float64)
-    sums, sizes = _summed(values, groups)
-    half = len(sums) // 2
-    if half == 0:
-        return SplitHalf(len(values), splits, *[np.nan] * 5)
-    draw = np.random.default_rng(seed)
-    found = np.empty(splits)
-    for turn in range(splits):
-        order = draw.permutation(len(sums))
-        ends = order[:half], order[half : 2 * half]
-        one, other = (sums[each].sum(axis=0) / sizes[each].sum() for each in ends)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            found[turn] = one @ other / (np.linalg.norm(one) * np.linalg.norm(other))
-    cosine, times = float(found.mean()), len(sums) / half
-    low, high = (float(each) for each in np.quantile(found, [0.025, 0.975]))
-    again = times * cosine / (1 + (times - 1) * cosine) if cosine > 0 else np.nan
-    return SplitHalf(len(values), splits, cosine, low, high, again, float(np.sqrt(again)))
-
-
-def _summed(values: np.ndarray, groups: Sequence[Hashable] | None) -> tuple[np.ndarray, np.ndarray]:
-    """The sum of each group's differences, and how many they are; where no groups are given, every pair is one."""
-    if groups is None:
-        return values, np.ones(len(values))
-    codes, names = pd.factorize(pd.Series(list(groups), dtype=object))
-    sums = np.zeros((len(names), values.shape[1]))
-    np.add.at(sums, codes, values)
-    return sums, np.bincount(codes, minlength=len(names)).astype(np.float64)
 
 
 def _bar(bars: Mapping[str, float] | None, name: str) -> float:

@@ -6,8 +6,10 @@ a synonym is for people to find.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,12 +18,8 @@ SAME = 90.0
 
 _BLOCK = 256  # texts compared with all others at once
 
-_ENDINGS = re.compile(
-    "s|es|ed|d|ing|ings|er|ers|est|e|y|ly|ily|ness|iness|ies|ied|ier|iest|ty|ity|ities|less|ful|fully"
-    "|ic|ics|ically|ism|isms|ist|ists|istic|istically|ize|izes|ized|izing|ise|ises|ised|ising|ous|ously|ousness"
-    "|ate|ates|ated|ating|ator|ators|atory|ation|ations|ion|ions|or|ors|ant|ants|antic|antically|ance|ancy|ence|ency"
-    "|cy|cies|etic|etically|ive|ively|iveness|ment|ments|able|ably|ery|eries"
-)
+# What Snowball's English stemmer, made for searching, leaves at the end of a word (y is i there).
+_LEFT = re.compile("abl|atori|e|e?ment|er|eri|est|i|ili|ist|less|li|or|ti")
 _NEGATIONS = ("un", "im", "in", "dis", "ir", "non")
 _SHORTEST = 4
 
@@ -78,12 +76,24 @@ def _words(text: str) -> list[str]:
     return re.findall(r"[^\W_]+", plain)
 
 
-def _roots(word: str) -> set[str]:
-    """What is left of a word without an ending, in every way that leaves enough of it; British spelling is American."""
+@functools.lru_cache(maxsize=2**16)
+def _roots(word: str) -> frozenset[str]:
+    """The stems of a word, with and without a negation before it and an ending left; British spelling is American."""
     whole = word.replace("our", "or") if len(word) > _SHORTEST else word
-    stems = {whole, *(whole.removeprefix(each) for each in _NEGATIONS if len(whole) - len(each) >= _SHORTEST)}
-    cuts = [(stem, end) for stem in stems for end in range(_SHORTEST, len(stem))]
-    roots = stems | {stem[:end] for stem, end in cuts if _ENDINGS.fullmatch(stem, end)}
-    # A doubled last letter belongs to an ending (hopped), and y turns into i before one (laziness).
-    roots |= {root[:-1] for root in roots if len(root) > _SHORTEST and root[-1] == root[-2]}
-    return roots | {root[:-1] + "i" for root in roots if root.endswith("y")}
+    bare = {whole.removeprefix(each) for each in _NEGATIONS if len(whole) - len(each) >= _SHORTEST}
+    stems = {_stem(each) for each in (whole, re.sub("etic(ally)?$", "y", whole), *bare)}
+    stems |= set(map(_stem, stems))  # sycophantic becomes sycophant, and that what sycophancy becomes
+    cuts = {stem[:end] for stem in stems for end in range(_SHORTEST, len(stem)) if _LEFT.fullmatch(stem, end)}
+    return frozenset(stems | cuts)
+
+
+def _stem(word: str) -> str:
+    """Snowball's stem; a word in -al stays as it is, because optimal and optimism would become one."""
+    return word if word.endswith("al") else str(_stemmer().stemWord(word))
+
+
+@functools.cache
+def _stemmer() -> Any:
+    import snowballstemmer
+
+    return snowballstemmer.stemmer("english")

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from personascope.doctor.findings import Finding
     from personascope.engines import Engine
 
-ENGINES = ("transformers", "vllm", "naive")
-
 
 def doctor(
     model: Model,
@@ -66,10 +64,12 @@ def doctor(
 def _open(name: str, model: str, how: dict[str, str | None]) -> Any:
     """An engine by name; the weights load when it is asked."""
     from personascope.core.errors import EngineError, nearest
+    from personascope.core.plugins import ENGINES, entry_points
     from personascope.engines.opening import open_engine
 
-    if name not in ENGINES:
-        raise EngineError(f"engine '{name}' is unknown; {nearest(name, ENGINES)}")
+    known = (*entry_points(ENGINES), "naive")
+    if name not in known:
+        raise EngineError(f"engine '{name}' is unknown; {nearest(name, known)}")
     engine: Engine = open_engine(model, engine="transformers" if name == "naive" else name, **how)
     if name != "naive":
         return engine

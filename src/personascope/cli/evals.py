@@ -9,6 +9,7 @@ import typer
 
 from personascope.cli import outputs, terminal
 from personascope.cli.options import Adapter, Device, Dtype, Json, Limit, Model, Revision, UnitName, WhereName
+from personascope.core.tables import write_csv
 
 if TYPE_CHECKING:
     from personascope.core.records import Edit
@@ -68,7 +69,7 @@ def evaluate(
         if names:
             rows += [{"model": way, **row} for row in _tasks(engine, names, mine, limit, shots, include)]
     if path is not None:
-        outputs.write_csv(path, rows)
+        write_csv(path, rows)
     if as_json:
         terminal.print_json(rows)
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 
 from personascope.cli import outputs, terminal
 from personascope.cli.options import Json
+from personascope.core.tables import write_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,11 +145,10 @@ class _Asking:
 
     def __init__(self, name: str | None, url: str | None, budget: str | None) -> None:
         from personascope.core.errors import JudgeError
-        from personascope.costs import Budget
         from personascope.engines.opening import open_engine
         from personascope.judges.openai import OpenAIJudge
         from personascope.judges.opening import open_judge
-        from personascope.ledger import Ledger
+        from personascope.providers.costs import Budget, Ledger
 
         if name is None:
             raise JudgeError("no judge was named: give --judge [ENDPOINT:]MODEL")
@@ -183,8 +182,8 @@ def _written(
 
     out.mkdir(parents=True, exist_ok=True)
     rates = facet_curves(found, chosen)
-    _write(found, out / "facets.csv")
-    _write(rates, out / "rates.csv")
+    write_csv(out / "facets.csv", found)
+    write_csv(out / "rates.csv", rates)
     named = rates["facet_set"].where(rates["over"] != COMMON, rates["facet_set"] + ", on common questions")
     figure = draw(rates.assign(facet_set=named))
     for kind in ("png", "pdf"):
@@ -192,16 +191,9 @@ def _written(
     if agreed is None:
         return {"rates": rates}
     agreement, labelled = agreed
-    _write(agreement, out / "agreement.csv")
-    _write(labelled, out / "labelled.csv")
+    write_csv(out / "agreement.csv", agreement)
+    write_csv(out / "labelled.csv", labelled)
     return {"rates": rates, "agreement": agreement}
-
-
-def _write(rows: pd.DataFrame, path: Path) -> None:
-    """Writes a CSV whole or not at all; text that UTF-8 does not hold is written as escapes."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-    rows.to_csv(draft, index=False, encoding="utf-8", errors="backslashreplace")
-    draft.replace(path)
 
 
 def _show(tables: Mapping[str, pd.DataFrame], chosen: FacetSet, without: int) -> None:

@@ -14,6 +14,7 @@ import typer
 
 from personascope.cli import outputs, terminal
 from personascope.cli.options import STORE, Device, Dtype, Json, StoreFolder
+from personascope.core.tables import write_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,8 +128,7 @@ class _Opening:
     def __init__(
         self, url: str | None, budget: str | None, price: str | None, where: tuple[str | None, str | None]
     ) -> None:
-        from personascope.costs import Budget, price_given
-        from personascope.ledger import Ledger
+        from personascope.providers.costs import Budget, Ledger, price_given
 
         self.ledger = Ledger(
             budget=Budget.parse(budget) if budget is not None else None,
@@ -182,8 +182,8 @@ def _checked(asked: _Asked, anchors: Sequence[Anchor], store: Store) -> JudgeChe
 
 def _estimate(judge: Judge, anchors: Sequence[Anchor], times: int) -> None:
     """Says what a judge's calls will take, if they cost anything and none is remembered."""
-    from personascope.costs import estimate, price_of
     from personascope.judges.openai import OpenAIJudge
+    from personascope.providers.costs import estimate, price_of
 
     if isinstance(judge, OpenAIJudge):
         found = estimate(
@@ -243,9 +243,10 @@ def _told(judge: str, labels: Path, anchors: Sequence[Anchor], checked: JudgeChe
 
 def _last(path: Path, found: dict[str, Any]) -> str | None:
     """When the judge was asked the last time before this one, if the history knows."""
-    from personascope.rows import read_rows
+    from personascope.core.errors import JudgeError
+    from personascope.core.tables import read_rows
 
-    rows = [row for _, row in read_rows(path)] if path.is_file() else []
+    rows = [row for _, row in read_rows(path, error=JudgeError)] if path.is_file() else []
     asked = (found["judge"], found["rubric"], found["draw"] - 1)
     before = [row.get("when") for row in rows if (row.get("judge"), row.get("rubric"), row.get("draw")) == asked]
     return before[0] if before else None
@@ -273,7 +274,7 @@ def _write(out: Path | None, anchors: Sequence[Anchor], checked: JudgeCheck) -> 
         }
         for anchor, verdict in zip(anchors, checked.verdicts, strict=True)
     ]
-    outputs.write_csv(out, rows)
+    write_csv(out, rows)
 
 
 def _show(found: dict[str, Any], tables: dict[str, pd.DataFrame]) -> None:

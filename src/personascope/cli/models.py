@@ -30,6 +30,7 @@ from personascope.cli.options import (
     Tokens,
     TraitName,
 )
+from personascope.core.tables import write_csv
 
 if TYPE_CHECKING:
     from personascope.core.records import Answer
@@ -68,7 +69,7 @@ def extract(
     sampling = sampling_for(model, draws=draws, max_tokens=max_tokens, temperature=temperature, seed=seed)
     instructed, plain = 2 * len(chosen.instructed("positive")), len(chosen.questions("evaluation"))
     with terminal.progress(draws * (plain + instructed * (1 if no_judge else 3))) as bar:
-        scoring = None if no_judge else judge_for(judge, model, store, bar)
+        scoring = None if no_judge else judge_for(judge, model, store, bar, engine=on, device=device, dtype=dtype)
         how = {"revision": revision, "adapter": adapter, "device": device, "dtype": dtype}
         engine = engine_for(model, store, bar, engine=on, **how)
         found = extract_vector(engine, chosen, judge=scoring, method=Method(sampling, sampling))
@@ -130,12 +131,12 @@ def respond(
     prompts = tuple(Prompt(question, each) for question in chosen.evaluation_questions for each in instructions)
     sampling = sampling_for(model, draws=draws, max_tokens=max_tokens, temperature=temperature, seed=seed)
     with terminal.progress(len(prompts) * draws * (1 if no_judge else 3)) as bar:
-        scoring = None if no_judge else judge_for(judge, model, store, bar)
+        scoring = None if no_judge else judge_for(judge, model, store, bar, engine=on, device=device, dtype=dtype)
         how = {"revision": revision, "adapter": adapter, "device": device, "dtype": dtype}
         engine = engine_for(model, store, bar, engine=on, **how)
         answers = answer({"all": Arm(engine, chosen, prompts, sampling)}, judge=scoring)["all"]
-    outputs.write_csv(path, [_row(prompts[place // draws], each) for place, each in enumerate(answers)])
-    outputs.write_csv(by_question, _rows_by_question(answers))
+    write_csv(path, [_row(prompts[place // draws], each) for place, each in enumerate(answers)])
+    write_csv(by_question, _rows_by_question(answers))
     summary = {
         "answers": str(path),
         "by_question": str(by_question),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from personascope.cli import outputs, terminal
-from personascope.cli.opening import load_chosen, sampling_for, shelf_of
+from personascope.cli.opening import checkpoint_cache_of, load_chosen, sampling_for
 from personascope.cli.options import (
     STORE,
     Device,
@@ -24,6 +24,7 @@ from personascope.cli.options import (
     Temperature,
     Tokens,
 )
+from personascope.core.tables import write_csv
 
 if TYPE_CHECKING:
     from personascope.tracing.norms import Norm
@@ -57,7 +58,7 @@ def norms(
     from personascope.store.store import Store
     from personascope.tracing.norms import measure_norms
 
-    shelf = shelf_of(disk)
+    cache = checkpoint_cache_of(disk)
     path = outputs.check_file(out)
     beside = outputs.check_file(path.with_name(f"{path.stem}.json"))
     along = open_lineage(lineage)
@@ -65,15 +66,15 @@ def norms(
     chosen = [load_chosen(trait, lineage, form, limit) for trait in traits]
     sampling = sampling_for(lineage, draws=draws, max_tokens=max_tokens, temperature=temperature, seed=seed)
     asked = len(along) * draws * sum(len(trait.questions("evaluation")) for trait in chosen)
-    shelf.follow([each.checkpoint for each in along])
+    cache.prefetch_order([each.checkpoint for each in along])
     with terminal.progress(asked) as bar:
         opener = Opener(
-            lambda checkpoint: shelf.serve(open_engine(checkpoint, device=device, dtype=dtype)),
+            lambda checkpoint: cache.attach(open_engine(checkpoint, device=device, dtype=dtype)),
             wrap=lambda engine: RememberingEngine(engine, Store(store), notice=bar),
         )
         found = measure_norms(along, chosen, open_engine=opener, sampling=sampling)
     rows = [_row(each) for each in found]
-    outputs.write_csv(path, rows)
+    write_csv(path, rows)
     write_text(beside, terminal.json_text({"lineage": along.name, "sampling": vars(sampling), "norms": rows}))
     if as_json:
         terminal.print_json(rows)

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from personascope.core.records import Sampling
     from personascope.core.traits import Trait
     from personascope.engines import Engine
-    from personascope.engines.shelf import Shelf
+    from personascope.engines.hub.prefetch import CheckpointCache
     from personascope.judges import Judge
-    from personascope.ledger import Ledger
+    from personascope.providers.costs import Ledger
 
 
 COSTS = "costs.jsonl"
@@ -32,7 +32,7 @@ class Asking:
     dtype: str | None
     ledger: Ledger
     engine: str = "transformers"
-    shelf: Shelf | None = None
+    checkpoint_cache: CheckpointCache | None = None
     """Where weights come from; without one they come when they are asked for, and stay."""
 
     def settle(self, path: Path) -> None:
@@ -44,23 +44,22 @@ class Asking:
 
 def ledger_of(budget: str | None, price: str | None) -> Ledger:
     """The ledger of a budget and a price as a command line gives them; without a budget it only counts."""
-    from personascope.costs import Budget, price_given
-    from personascope.ledger import Ledger
+    from personascope.providers.costs import Budget, Ledger, price_given
 
     return Ledger(
         budget=Budget.parse(budget) if budget else None, price=price_given(price) if price is not None else None
     )
 
 
-def shelf_of(disk: str | None) -> Shelf:
-    """The shelf of what a command line gives as the most that weights may take; without it they stay for ever."""
-    from personascope.engines.shelf import Shelf
+def checkpoint_cache_of(disk: str | None) -> CheckpointCache:
+    """The cache of checkpoints under the most that weights may take on disk; without a limit they stay."""
+    from personascope.engines.hub.prefetch import CheckpointCache
 
     if disk is None:
-        return Shelf()
-    from personascope.engines.room import bytes_in
+        return CheckpointCache()
+    from personascope.engines.hub.disk import parse_size
 
-    return Shelf(disk=bytes_in(disk))
+    return CheckpointCache(disk=parse_size(disk))
 
 
 def load_chosen(name: str, model: str, form: str | None, limit: int | None) -> Trait:
@@ -75,7 +74,7 @@ def sampling_for(model: str, *, draws: int, max_tokens: int | None, temperature:
     from dataclasses import replace
 
     from personascope.core.records import Sampling
-    from personascope.studies.trace_study import load_study
+    from personascope.studies.trace import load_study
 
     usual = load_study("lab").evaluation if model == "lab" else Sampling()
     return replace(
@@ -96,13 +95,17 @@ def engine_for(model: str, store: Path, notice: Any, *, engine: str = "transform
     return RememberingEngine(open_engine(model, engine=engine, **how), Store(store), notice=notice)
 
 
-def judge_for(name: str | None, model: str, store: Path, notice: Any) -> Judge:
-    """The judge a verb was given, remembering in a store; the lab has its own."""
+def judge_for(name: str | None, model: str, store: Path, notice: Any, **how: Any) -> Judge:
+    """The judge a verb was given, remembering in a store; the lab has its own. ``how`` is for a model on this machine:
+    its ``engine``, ``device`` and ``dtype``.
+    """
     from personascope.core.errors import JudgeError
+    from personascope.engines.opening import open_engine
     from personascope.judges.opening import open_judge
     from personascope.store.caching import RememberingJudge
     from personascope.store.store import Store
 
     if name is None and model != "lab":
-        raise JudgeError(f"no judge was named for {model}: give --judge [ENDPOINT:]MODEL, or --no-judge")
-    return RememberingJudge(open_judge(name or "lab"), Store(store), notice=notice)
+        raise JudgeError(f"no judge was named for {model}: give --judge [ENDPOINT:]MODEL, engine:MODEL or --no-judge")
+    judge = open_judge(name or "lab", open_engine=lambda other: open_engine(other, **how))
+    return RememberingJudge(judge, Store(store), notice=notice)

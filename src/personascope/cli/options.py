@@ -15,7 +15,9 @@ Adapter = Annotated[str | None, typer.Option(help="A PEFT adapter: a folder or a
 EngineName = Annotated[str, typer.Option("--engine", help="What computes the model: transformers or vllm.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; by default a GPU if there is one.")]
 Dtype = Annotated[str | None, typer.Option(help="float32 or bfloat16; by default bfloat16 on a GPU, else float32.")]
-JudgeName = Annotated[str | None, typer.Option("--judge", help="'lab', or [ENDPOINT:]MODEL[#READOUT].")]
+JudgeName = Annotated[
+    str | None, typer.Option("--judge", help="'lab', [ENDPOINT:]MODEL[#SETTING,...], or engine:MODEL on this machine.")
+]
 NoJudge = Annotated[
     bool, typer.Option("--no-judge", help="Ask no judge: every pair is kept, and the passport says so.")
 ]

@@ -1,20 +1,16 @@
 """Where a verb writes.
 
-Owns: the checks of output files and folders, and CSV files. The one law: a place that cannot be written is refused
+Owns: the checks of output files and folders. The one law: a place that cannot be written is refused
 before anything runs, not after an hour of answers.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from personascope.core.errors import PersonascopeError, VectorError
-from personascope.core.files import write_text
 
 
 def check_file(path: Path, *, option: str = "--out") -> Path:
@@ -63,15 +59,6 @@ def check_folder(path: Path, names: Sequence[str] = (), *, option: str = "--out"
                 f"move it away, or give {option} another place"
             )
     return path
-
-
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows as a CSV file with a header, whole or not at all; text that UTF-8 does not hold is written as escapes."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [])
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue().encode("utf-8", errors="backslashreplace").decode("utf-8"))
 
 
 def _check_place(folder: Path, path: Path, option: str) -> None:

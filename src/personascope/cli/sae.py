@@ -9,14 +9,27 @@ import typer
 
 from personascope.cli import outputs, terminal
 from personascope.cli.opening import Asking, ledger_of, sampling_for
-from personascope.cli.options import Device, Draws, Dtype, Form, Json, Limit, MostSpent, Out, Price, Seed, Tokens
+from personascope.cli.options import (
+    Device,
+    Draws,
+    Dtype,
+    Form,
+    Json,
+    JudgeName,
+    Limit,
+    MostSpent,
+    Out,
+    Price,
+    Seed,
+    Tokens,
+)
 
 if TYPE_CHECKING:
     from personascope.applications.sae.features import Explained
     from personascope.core.dictionaries import Dictionary
     from personascope.core.traits import Trait
     from personascope.core.vectors import PersonaVector, Steering
-    from personascope.ledger import Ledger
+    from personascope.providers.costs import Ledger
 
 
 def sae(
@@ -37,7 +50,7 @@ def sae(
         str | None, typer.Option(help="What is scored, by default the vector's trait: a bundled one, or a .toml file.")
     ] = None,
     form: Form = None,
-    judge: Annotated[str | None, typer.Option("--judge", help="'lab', or [ENDPOINT:]MODEL[#READOUT].")] = None,
+    judge: JudgeName = None,
     strength: Annotated[float, typer.Option(help="In lengths of the vector; features get the same norm.")] = 1.0,
     where: Annotated[str, typer.Option(help="Where features are added: response, prompt or all.")] = "response",
     top: Annotated[int, typer.Option(min=1, help="So many best aligned features are listed.")] = 50,
@@ -137,7 +150,7 @@ def _fitting(
     chosen = load_trait(trait or vector.trait, form=form or vector.form).limited(limit)
     said = {"layer": layer, "strength": strength, "unit": "vector", "where": where}
     steering = value_of(said, Steering, source="personascope sae", error=StudyError)
-    open_judge(judge or "lab", meter=ledger)
+    open_judge(judge or "lab", meter=ledger, open_engine=open_engine)
     engine = open_engine(model)
     if engine.hidden_size != vector.directions.shape[1] or engine.last_layer != vector.last_layer:
         raise VectorError(

@@ -15,6 +15,7 @@ from personascope.cli.options import (
     Dtype,
     Form,
     Json,
+    JudgeName,
     Limit,
     MostSpent,
     Out,
@@ -37,7 +38,7 @@ def shift(
     ],
     vectors: Annotated[list[Path], typer.Option("--vectors", help="Vector files; may be given several times.")],
     layer: Annotated[list[int], typer.Option("--layer", help="The layer to read at; one, or one for each vector.")],
-    judge: Annotated[str | None, typer.Option("--judge", help="'lab', or [ENDPOINT:]MODEL[#READOUT].")] = None,
+    judge: JudgeName = None,
     form: Form = None,
     span: Annotated[str, typer.Option(help="What is read: last_prompt, as in the paper, or response.")] = "last_prompt",
     directions: Annotated[int, typer.Option(min=1, help="Random directions for the null.")] = 1000,
@@ -63,6 +64,7 @@ def shift(
     from personascope.applications.shift.frames import shifted
     from personascope.applications.shift.study import ShiftStudy, items_of
     from personascope.core.errors import JudgeError, StudyError, nearest
+    from personascope.engines.opening import open_engine
     from personascope.judges.opening import open_judge
     from personascope.store.caching import RememberingEngine
     from personascope.store.store import Store
@@ -79,7 +81,11 @@ def shift(
     engine, models = _opened(base, revision, tuned, device=device, dtype=dtype)
     watched = _watched(vectors, layer, form, limit, engine)
     core.check_related(engine, [each for _, each in models], watched)
-    open_judge(judge or "lab", meter=asking.ledger)  # what is wrong with it is said before anything is written
+    open_judge(  # what is wrong with it is said before anything is written
+        judge or "lab",
+        meter=asking.ledger,
+        open_engine=lambda model: open_engine(model, device=device, dtype=dtype),
+    )
     context = RunContext(out, Store(out / "store"), device, dtype, ledger=asking.ledger)
     sampling = sampling_for(base, draws=draws, max_tokens=max_tokens, temperature=temperature, seed=seed)
     questions = sum(len(each.trait.questions("evaluation")) for each in watched)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,25 +48,26 @@ def figures(
     A study that needs what no record holds (the training of a model) is named, and the exit code is 1.
     """
     from personascope.core.errors import PersonascopeError, StoreError
+    from personascope.studies.replay import kept_studies
 
     opened = _existing_store(store)
-    drawings = _drawings(opened)
-    if not drawings:
+    kept = kept_studies(opened)
+    if not kept:
         raise StoreError(
             f"{opened.path} keeps no finished study, so there is nothing to draw: run one with `personascope run`"
         )
-    root, names = out or opened.path.parent, [name for name, _, _ in drawings]
+    root, names = out or opened.path.parent, [each.name for each in kept]
     made: list[Path] = []
     failed: dict[str, str] = {}
-    for place, (called, files, draw) in enumerate(drawings):
+    for place, each in enumerate(kept):
         # Of studies of one name the last that was run has it, as in the folder of a study of several.
-        again = names[:place].count(called)
-        name = f"{called}-{again + 1}" if again else called
-        folder = outputs.check_folder(root / (name if len(drawings) > 1 else ""), files)
+        again = names[:place].count(each.name)
+        name = f"{each.name}-{again + 1}" if again else each.name
+        folder = outputs.check_folder(root / (name if len(kept) > 1 else ""), each.files)
         try:
-            draw(folder, made.append)
+            each.draw(opened, folder, written=made.append)
         except PersonascopeError as problem:
-            if len(drawings) == 1:
+            if len(kept) == 1:
                 raise
             failed[name] = str(problem)
     if as_json:
@@ -79,37 +79,6 @@ def figures(
         terminal.err.print(f"'{name}' cannot be drawn from the records: {why}", highlight=False, soft_wrap=True)
     if failed:
         raise typer.Exit(1)
-
-
-Draw = Callable[[Path, Callable[[Path], None]], Any]
-
-
-def _drawings(store: Any) -> list[tuple[str, tuple[str, ...], Draw]]:
-    """What a store can draw: the name of each study, the files it writes, and how it writes them in a folder."""
-    from personascope.core.errors import PersonascopeError
-    from personascope.studies.artifacts import FILES
-    from personascope.studies.replay import RecordedWorkplace, kept_studies
-    from personascope.studies.run import drawable_again, finished_studies, write_results
-
-    def trace(kept: Any) -> Draw:
-        return lambda folder, made: write_results(drawable_again(store, kept), folder, made=made)
-
-    def other(kept: Any) -> Draw:
-        return lambda folder, made: kept.chosen.run(RecordedWorkplace(folder, store, made=made, engines=kept.engines))
-
-    def unread(problem: PersonascopeError) -> Draw:
-        def draw(folder: Path, made: Callable[[Path], None]) -> None:
-            raise problem
-
-        return draw
-
-    found = [(each.study.name, FILES, trace(each)) for each in finished_studies(store)]
-    for name, kept in kept_studies(store):
-        if isinstance(kept, PersonascopeError):
-            found.append((name, (), unread(kept)))
-        else:
-            found.append((name, kept.chosen.files, other(kept)))
-    return found
 
 
 def _existing_store(path: Path) -> Any:

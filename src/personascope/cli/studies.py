@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from personascope.cli import outputs, terminal
-from personascope.cli.opening import COSTS, Asking, ledger_of, sampling_for, shelf_of
+from personascope.cli.opening import COSTS, Asking, checkpoint_cache_of, ledger_of, sampling_for
 from personascope.cli.options import (
     Device,
     Dtype,
@@ -28,10 +29,10 @@ from personascope.cli.options import (
     UnitName,
     WhereName,
 )
-from personascope.cli.reports import show_report
 
 if TYPE_CHECKING:
-    from personascope.studies.registry import Chosen
+    from personascope.studies.registry import StudyFile
+    from personascope.studies.run import Report
 
 
 # New tokens per second where nobody gives --speed. On the lab: the 696,320 tokens its study plans, over the 70 s it
@@ -67,7 +68,7 @@ def run(
     _run(
         chosen,
         out,
-        Asking(device, dtype, ledger_of(budget or chosen.budget, price), on, shelf_of(disk)),
+        Asking(device, dtype, ledger_of(budget or chosen.budget, price), on, checkpoint_cache_of(disk)),
         as_json=as_json,
     )
 
@@ -134,7 +135,7 @@ def trace(
         },
     }
     chosen = study_in(table, source="personascope trace")
-    _run(chosen, out, Asking(device, dtype, ledger_of(budget, price), on, shelf_of(disk)), as_json=as_json)
+    _run(chosen, out, Asking(device, dtype, ledger_of(budget, price), on, checkpoint_cache_of(disk)), as_json=as_json)
 
 
 def plan(
@@ -152,7 +153,7 @@ def plan(
     if speed is not None and not (speed > 0 and math.isfinite(speed)):
         raise StudyError(f"a speed of {speed:g} tokens per second gives no time: give a number above 0")
     chosen = open_study(study).changed(limit=limit)
-    counted = chosen.counts()
+    counted = chosen.study.counts()
     assumed, source = _speed(speed, chosen)
     seconds = counted.get("tokens", 0) / assumed
     cost = chosen.cost()
@@ -166,7 +167,7 @@ def plan(
     terminal.out.print(f"the judge: {cost}", highlight=False, soft_wrap=True)
 
 
-def _speed(given: float | None, chosen: Chosen) -> tuple[float, str]:
+def _speed(given: float | None, chosen: StudyFile) -> tuple[float, str]:
     """New tokens per second, and where the figure comes from."""
     if given is not None:
         return given, "as given"
@@ -175,34 +176,53 @@ def _speed(given: float | None, chosen: Chosen) -> tuple[float, str]:
     return OTHER_SPEED, "assumed and not measured: give --speed for your machine"
 
 
-def _run(chosen: Chosen, out: Path, asking: Asking, *, as_json: bool) -> None:
+def _run(chosen: StudyFile, out: Path, asking: Asking, *, as_json: bool) -> None:
     """Runs a study in a folder and shows what it gave."""
     from personascope.store.store import Store
-    from personascope.studies.context import Workplace
-    from personascope.studies.replay import keep
+    from personascope.studies.context import RunContext
+    from personascope.studies.run import folder_for, run
 
-    outputs.check_folder(out, chosen.files)
-    counted = chosen.counts()
-    terminal.err.print(
-        f"{chosen.name}: {_counted(counted)}; the store is {out / 'store'}", highlight=False, soft_wrap=True
-    )
-    made: list[Path] = []
+    folder, store = folder_for(out, chosen.study), out / "store"
+    if folder != out:
+        told = f"{out} holds the files of another study: those of '{chosen.name}' go to {folder}, the store is shared"
+        terminal.err.print(told, highlight=False, soft_wrap=True)
+    outputs.check_folder(folder, chosen.study.files())
+    counted = chosen.study.counts()
+    terminal.err.print(f"{chosen.name}: {_counted(counted)}; the store is {store}", highlight=False, soft_wrap=True)
     try:
         with terminal.progress(counted.get("responses", 0) + counted.get("verdicts", 0)) as bar:
-            where = (out, Store(out / "store"), asking.device, asking.dtype, bar, made.append, asking.ledger)
-            place = Workplace(*where, engine=asking.engine, shelf=asking.shelf or shelf_of(None))
-            report = chosen.run(place)
+            where = (folder, Store(store), asking.device, asking.dtype, bar)
+            cache = asking.checkpoint_cache or checkpoint_cache_of(None)
+            context = RunContext(*where, ledger=asking.ledger, engine=asking.engine, checkpoint_cache=cache)
+            report = run(chosen, context, command=tuple(sys.argv))
     finally:
-        asking.settle(out / "store" / COSTS)
-    keep(chosen, place)
-    show_report(report, as_json=as_json)
-    if place.unasked:
-        told = f"{place.unasked:,} verdicts could not be had and count as unscored: run again to ask for them"
+        asking.settle(store / COSTS)
+    _show(chosen, report, as_json=as_json)
+    if context.unasked:
+        told = f"{context.unasked:,} verdicts could not be had and count as unscored: run again to ask for them"
         terminal.err.print(told, highlight=False, soft_wrap=True)
     if not as_json:
-        terminal.out.print("wrote " + ", ".join(str(path) for path in made if path.parent == out), highlight=False)
-    if report.failed:
+        written = ", ".join(str(path) for path in report.files if path.parent == folder)
+        terminal.out.print("wrote " + written, highlight=False)
+    if report.failures:
         raise typer.Exit(1)
+
+
+def _show(chosen: StudyFile, report: Report, *, as_json: bool) -> None:
+    """Shows the summaries of a report, and what could not be done."""
+    if as_json and chosen.study.JSON_TABLE:
+        terminal.print_json(report.tables[chosen.study.JSON_TABLE].to_dict(orient="records"))
+    elif as_json:
+        tables = [
+            {"title": each.title, "rows": [dict(zip(each.columns, row, strict=True)) for row in each.rows]}
+            for each in report.summaries
+        ]
+        terminal.print_json({"tables": tables, "files": report.files, "failed": report.failures})
+    else:
+        for each in report.summaries:
+            terminal.show_rows(each.title, each.columns, each.rows)
+    for why in report.failures:
+        terminal.err.print(f"[bold red]failed:[/bold red] {terminal.escaped(why)}", highlight=False, soft_wrap=True)
 
 
 def _counted(counts: Mapping[str, int]) -> str:

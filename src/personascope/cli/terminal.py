@@ -34,9 +34,7 @@ from rich.text import Text
 from personascope.core.errors import PersonascopeError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from personascope.studies.trace_study import StudyResult
+    pass
 
 # Piped output has no width of its own; rich would cut tables at 80 columns.
 out = Console(width=None if sys.stdout.isatty() else 100)
@@ -149,43 +147,6 @@ def show_plan(name: str, counts: Mapping[str, int], *, seconds: float, assumptio
         table.add_row(_COUNTED.get(what, what.replace("_", " ")), f"{count:,}")
     out.print(table)
     out.print(f"roughly {_duration(seconds)} at {assumption}", highlight=False)
-
-
-def show_effects(effects: pd.DataFrame, result: StudyResult) -> None:
-    """The chosen effect of every trait and milestone, and how it was chosen."""
-    for selection in result.selections:
-        way = selection.steering
-        out.print(
-            f"[bold]{selection.trait}[/bold]: layer {way.layer}, strength {way.strength:g} x {way.unit}, "
-            f"where {way.where}; {selection.reason}",
-            highlight=False,
-        )
-    table = plain_table("steered minus plain, in score points (coh. = coherence of the steered answers)")
-    for name in ("trait", "milestone", "pairs"):
-        table.add_column(name, no_wrap=True)
-    for name in ("plain to steered", "effect, 95 % interval", "p", "coh."):
-        table.add_column(name, justify="right", no_wrap=True)
-    before = ""
-    for row in effects[effects["chosen"] & (effects["direction"] == "extracted")].itertuples():
-        trait = f"{row.trait!s} on {row.target!s}" if row.target else str(row.trait)
-        if before and trait != before:
-            table.add_section()
-        before = trait
-        table.add_row(trait, *_effect_cells(row)[1:])
-    out.print(table)
-
-
-def _effect_cells(row: Any) -> tuple[str, ...]:
-    head = (str(row.trait), str(row.milestone), f"{row.pairs_kept}/{row.pairs_asked}")
-    if math.isnan(row.effect):
-        return (*head, "", "no vector" if row.pairs_asked else "no checkpoint", "", "")
-    return (
-        *head,
-        f"{row.plain:.1f} → {row.steered:.1f}",
-        f"{row.effect:+.1f}  {row.low:+.1f} to {row.high:+.1f}",
-        f"{row.p_two_sided:.1g}",
-        f"{row.steered_coherence:.0f}",
-    )
 
 
 def show_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from personascope.authoring.linting.parts import Finding
     from personascope.authoring.traits import WrittenTrait
-    from personascope.ledger import Ledger
+    from personascope.providers.costs import Ledger
     from personascope.writers import Writer
 
 app = typer.Typer(help="Traits: write a new one, turn one into another form, check any.", no_args_is_help=True)

@@ -1,0 +1,1 @@
+"""Values that every other part is built on, and the files they are kept in."""

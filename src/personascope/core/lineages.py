@@ -209,7 +209,7 @@ def load_lineage(name: str | Path) -> Lineage:
     """A lineage: a bundled one by name, one in a TOML file, or the checkpoints in the subfolders of a folder.
 
     A folder that is itself a checkpoint is a lineage of one. For every revision of a Hub repository see
-    :func:`personascope.engines.hub.list_lineage`.
+    :func:`personascope.engines.hub.download.list_lineage`.
 
     Raises:
         LineageError: if there is no such lineage, or it holds no checkpoint.

@@ -6,6 +6,7 @@ personascope knows which packages there are. What a package brings is imported w
 
 from __future__ import annotations
 
+import functools
 from importlib import metadata
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -18,12 +19,16 @@ COMMANDS = "personascope.commands"
 """A ``typer.Typer`` (a group of commands) or a function (one command) under the command's name."""
 
 STUDIES = "personascope.studies"
-"""A class under the kind of the studies it reads: see :class:`personascope.results.KeptStudy`."""
+"""A :class:`~personascope.studies.base.BaseStudy` under the kind of the studies it reads."""
+
+JUDGES, WRITERS, ENGINES = "personascope.judges", "personascope.writers", "personascope.engines"
+"""A function that opens one: see :mod:`personascope.judges.opening` and the other two of that name."""
 
 TRAITS = "personascope.traits"
 """A function ``(path, *, form) -> Trait`` under the ending of the files it reads, without the dot."""
 
 
+@functools.cache
 def entry_points(group: str) -> dict[str, EntryPoint]:
     """What the installed packages bring to a group, by name, in alphabetical order."""
     return {each.name: each for each in sorted(metadata.entry_points(group=group), key=lambda each: each.name)}

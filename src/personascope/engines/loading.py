@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -21,23 +21,21 @@ from torch import nn
 
 from personascope.core.errors import CheckpointError, EngineError, nearest
 from personascope.core.lineages import Checkpoint
-from personascope.engines import hub
-
-_SAFE_WEIGHTS: Final = ("model*.safetensors", "model.safetensors.index.json")
-_PICKLED_WEIGHTS: Final = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
-_WEIGHTS: Final = _SAFE_WEIGHTS + _PICKLED_WEIGHTS
-_TEXTS: Final = (
-    "config.json",
-    "generation_config.json",
-    "tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.*",
-    "merges.txt",
-    "*.model",
-    "*.tiktoken",
-    "chat_template.*",
+from personascope.engines import products
+from personascope.engines.blocks import ResidualStream
+from personascope.engines.decoding import Loaded
+from personascope.engines.hub.download import (
+    PICKLED_WEIGHTS,
+    SAFE_WEIGHTS,
+    TEXTS,
+    WeightProvider,
+    commit_of,
+    fetch,
+    matching,
+    weight_folder,
 )
+
+_WEIGHTS: Final = SAFE_WEIGHTS + PICKLED_WEIGHTS
 _ADAPTER: Final = ("adapter_config.json", "adapter_model*")
 RENAMED: Final = "`is_gradient_checkpointing` is deprecated"
 """What transformers warns of where peft reads an attribute that was renamed; nothing a user could mend."""
@@ -52,7 +50,7 @@ def resolve(checkpoint: Checkpoint) -> Checkpoint:
             checkpoint's revision says.
     """
     if checkpoint.path is None:
-        resolved = replace(checkpoint, revision=hub.commit_of(checkpoint.model, checkpoint.revision))
+        resolved = replace(checkpoint, revision=commit_of(checkpoint.model, checkpoint.revision))
     else:
         resolved = replace(checkpoint, model="folder", revision=_folder_revision(checkpoint.path))
         if checkpoint.revision not in ("", resolved.revision):
@@ -72,18 +70,18 @@ def _folder_revision(folder: Path) -> str:
         if (folder / "adapter_config.json").is_file():
             raise CheckpointError(f"{folder} is a PEFT adapter: open its base model with this folder as adapter")
         raise CheckpointError(f"{folder} has no config.json, so it is not a checkpoint: check the path")
-    if not _matching(folder, _WEIGHTS):
+    if not matching(folder, _WEIGHTS):
         raise CheckpointError(f"{folder} holds no weights (model.safetensors or the like): save or download them")
-    return _digest(_matching(folder, _TEXTS + _WEIGHTS + _ADAPTER))
+    return _digest(matching(folder, TEXTS + _WEIGHTS + _ADAPTER))
 
 
 def _adapter_revision(checkpoint: Checkpoint) -> str:
     folder = Path(str(checkpoint.adapter))
     if not folder.is_dir():
-        commit = hub.commit_of(str(checkpoint.adapter), checkpoint.adapter_revision or "main")
+        commit = commit_of(str(checkpoint.adapter), checkpoint.adapter_revision or "main")
         adapter_folder(replace(checkpoint, adapter_revision=commit))  # small, and refused now if it is none
         return commit
-    return _digest(_matching(adapter_folder(checkpoint), _ADAPTER))
+    return _digest(matching(adapter_folder(checkpoint), _ADAPTER))
 
 
 def text_folder(checkpoint: Checkpoint) -> Path:
@@ -94,48 +92,22 @@ def text_folder(checkpoint: Checkpoint) -> Path:
     """
     if checkpoint.path is not None:
         return checkpoint.path
-    folder = hub.fetch(checkpoint.model, checkpoint.revision, _TEXTS)
+    folder = fetch(checkpoint.model, checkpoint.revision, TEXTS)
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{checkpoint.model} has no config.json, so it is not a checkpoint: check the name")
     return folder
-
-
-def weight_folder(checkpoint: Checkpoint) -> Path:
-    """Where the weights of a resolved checkpoint lie: pickled ones are fetched only where there are no others."""
-    if checkpoint.path is not None:
-        return checkpoint.path
-    for patterns in (_SAFE_WEIGHTS, _PICKLED_WEIGHTS):
-        folder = hub.fetch(checkpoint.model, checkpoint.revision, _TEXTS + patterns)
-        if _matching(folder, patterns):
-            return folder
-    raise CheckpointError(f"{checkpoint.label} has no weights on the Hub or, offline, in the cache: choose another")
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The files of a folder's weights: pickled ones only where there are no others."""
-    return _matching(folder, _SAFE_WEIGHTS) or _matching(folder, _PICKLED_WEIGHTS)
-
-
-def needed_among(names: Sequence[str]) -> tuple[set[str], set[str]]:
-    """Those of a repository's files that are fetched: its weights, and its config and tokenizer."""
-    weights = hub.chosen(names, _SAFE_WEIGHTS) or hub.chosen(names, _PICKLED_WEIGHTS)
-    return weights, hub.chosen(names, _TEXTS)
 
 
 def adapter_folder(checkpoint: Checkpoint) -> Path:
     """Where the adapter of a resolved checkpoint lies."""
     folder = Path(str(checkpoint.adapter))
     if not folder.is_dir():
-        folder = hub.fetch(str(checkpoint.adapter), checkpoint.adapter_revision, _ADAPTER)
-    if not (folder / "adapter_config.json").is_file() or not _matching(folder, ("adapter_model*",)):
+        folder = fetch(str(checkpoint.adapter), checkpoint.adapter_revision, _ADAPTER)
+    if not (folder / "adapter_config.json").is_file() or not matching(folder, ("adapter_model*",)):
         raise CheckpointError(
             f"{checkpoint.adapter} holds no PEFT adapter (adapter_config.json and its weights): check the name"
         )
     return folder
-
-
-def _matching(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
-    return sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
 
 
 def _digest(files: list[Path]) -> str:
@@ -221,7 +193,7 @@ def load_model(
 ) -> nn.Module:
     """The weights of a resolved checkpoint, ready to be asked, with its adapter over them.
 
-    They lie in ``folder``, by default where :func:`weight_folder` says.
+    They lie in ``folder``, by default where :func:`personascope.engines.hub.download.weight_folder` says.
 
     An adapter is applied and not merged: merging rounds the sum of both to the weights' dtype, which the adapter was
     never trained with.
@@ -255,6 +227,43 @@ def load_model(
     model.requires_grad_(False)
     model.eval()
     return model  # type: ignore[no-any-return]
+
+
+def load_weights(
+    weights: WeightProvider,
+    checkpoint: Checkpoint,
+    *,
+    config: Any,
+    end_tokens: frozenset[int],
+    device: torch.device,
+    dtype: torch.dtype,
+    device_map: str | None = None,
+) -> tuple[Loaded, contextlib.ExitStack]:
+    """The model of a resolved checkpoint, and a stack to close when it is no longer needed.
+
+    The folder of the weights is in use from before the first one is read until the stack is closed.
+
+    Raises:
+        CheckpointError, EngineError: as :func:`load_model`.
+    """
+    with contextlib.ExitStack() as held:
+        folder = held.enter_context(weights(checkpoint))
+        model: Any = load_model(checkpoint, folder=folder, device=device, dtype=dtype, device_map=device_map)
+        products.quicken(model)
+        text = config.get_text_config(decoder=True)
+        blocks, width = int(text.num_hidden_layers), int(text.hidden_size)
+        loaded = Loaded(
+            model=model,
+            stream=ResidualStream(model, blocks=blocks, hidden_size=width),
+            config=config,
+            hidden_size=width,
+            last_layer=blocks,
+            end_tokens=end_tokens,
+            parameters=sum(each.numel() for each in model.parameters()),
+            dtype=model.dtype,
+            device=model.get_input_embeddings().weight.device,
+        )
+        return loaded, held.pop_all()
 
 
 def _check_blocks(checkpoint: Checkpoint, model: Any, unexpected: Iterable[str]) -> None:

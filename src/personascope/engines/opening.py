@@ -2,19 +2,22 @@
 
 Owns: :func:`open_engine`, :func:`open_lineage` and :class:`Opener`. The one law: opening is free, loading is not, so
 engines open where they are named and weights stay loaded only while they are in use.
+
+What computes a model is an entry point of the group ``personascope.engines``: a function or class that takes a
+:class:`~personascope.core.lineages.Checkpoint` and the keywords ``device``, ``dtype`` and ``device_map`` (each a
+string or None), and returns an engine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any
 
 from personascope.core.errors import EngineError, nearest
 from personascope.core.lineages import Checkpoint, Lineage, Milestone, load_lineage
+from personascope.core.plugins import ENGINES, entry_points, load
 from personascope.engines import Engine
-
-ENGINES: Final = ("transformers", "vllm")
 
 
 def open_engine(
@@ -30,7 +33,7 @@ def open_engine(
     """The engine of a checkpoint: a folder, a Hub repository, a milestone, or ``"lab"`` (the lab's last checkpoint).
 
     ``dtype`` is ``"float32"`` or ``"bfloat16"``, by default the former on a CPU and the latter on a GPU. ``engine`` is
-    ``"transformers"``, or ``"vllm"`` where that package is installed.
+    ``"transformers"``, ``"vllm"`` where that package is installed, or one that another package adds.
 
     Raises:
         CheckpointError: if there is no such checkpoint.
@@ -40,12 +43,9 @@ def open_engine(
         >>> open_engine("lab").last_layer
         4
     """
-    if engine not in ENGINES:
-        raise EngineError(f"engine '{engine}' is unknown; {nearest(engine, ENGINES)}")
-    if engine == "vllm" and device_map is not None:
-        raise EngineError(
-            f"device_map={device_map!r} was given to the engine vllm, which runs on one device: leave it out"
-        )
+    kinds = entry_points(ENGINES)
+    if engine not in kinds:
+        raise EngineError(f"engine '{engine}' is unknown; {nearest(engine, kinds)}")
     if str(where) == "lab" and not Path("lab").is_dir():
         lineage = load_lineage("lab")
         where = lineage.only((revision,)).milestones[0] if revision else lineage.milestones[-1]
@@ -53,13 +53,39 @@ def open_engine(
         where = where.checkpoint
     if not isinstance(where, Checkpoint):
         where = Checkpoint.at(where, revision=revision, adapter=adapter)
-    if engine == "vllm":
-        from personascope.engines.vllm import VLLMEngine
+    opened: Engine = load(ENGINES, engine)(where, device=device, dtype=dtype, device_map=device_map)
+    return opened
 
-        return VLLMEngine(where, device=device, dtype=dtype)
+
+def open_transformers(checkpoint: Checkpoint, **how: Any) -> Engine:
+    """The engine on transformers."""
     from personascope.engines.transformers import TransformersEngine
 
-    return TransformersEngine(where, device=device, dtype=dtype, device_map=device_map)
+    return TransformersEngine(checkpoint, **how)
+
+
+def open_vllm(checkpoint: Checkpoint, *, device: str | None, dtype: str | None, device_map: str | None) -> Engine:
+    """The engine on vLLM.
+
+    Raises:
+        EngineError: if a ``device_map`` is given.
+    """
+    from personascope.engines.vllm import VLLMEngine
+
+    if device_map is not None:
+        raise EngineError(
+            f"device_map={device_map!r} was given to the engine vllm, which runs on one device: leave it out"
+        )
+    return VLLMEngine(checkpoint, device=device, dtype=dtype)
+
+
+def open_scripted(checkpoint: Checkpoint, **how: Any) -> Engine:
+    """The test double, whose traits are the bundled ones; it has no device and no dtype."""
+    from personascope.core.files import bundled
+    from personascope.core.traits import load_trait
+    from personascope.engines.scripted import ScriptedEngine
+
+    return ScriptedEngine(checkpoint, [load_trait(name) for name in bundled("traits/assistant")])
 
 
 def open_lineage(name: str) -> Lineage:

@@ -19,9 +19,10 @@ from personascope.core.errors import EngineError
 from personascope.core.lineages import Checkpoint
 from personascope.core.records import Probe, Readings, Request, Response
 from personascope.core.traits import Prompt
-from personascope.engines import check_edits, following, lending, loading, memory, rendering, unencoded
+from personascope.engines import check_edits, following, loading, memory, rendering, unencoded
 from personascope.engines.computing import computing
 from personascope.engines.decoding import Drawn, Loaded, PaddedBatch, Row, decode
+from personascope.engines.hub.download import WeightProvider, default_weights
 from personascope.engines.limits import Limits
 from personascope.engines.memory import Size
 from personascope.engines.reading import Spoken, as_heard, read_means
@@ -61,7 +62,7 @@ class TransformersEngine:
         self._tokenizer = loading.load_tokenizer(self._checkpoint, self._folder)
         self._end_tokens = loading.end_tokens(self._folder, self._config, self._tokenizer)
         self._rows = rows
-        self.weights: lending.Weights = lending.lent
+        self.weights: WeightProvider = default_weights
         self._loaded: Loaded | None = None
         self._held = ExitStack()
         self._shares: bool | None = None
@@ -266,7 +267,7 @@ class TransformersEngine:
         if self._loaded is None:
             if self._device.type == "cpu":
                 memory.keep_freed()
-            self._loaded, self._held = lending.load(
+            self._loaded, self._held = loading.load_weights(
                 self.weights,
                 self._checkpoint,
                 config=self._config,

@@ -20,8 +20,9 @@ from personascope.core.errors import EngineError
 from personascope.core.lineages import Checkpoint
 from personascope.core.records import Probe, Readings, Request, Response
 from personascope.core.traits import Prompt
-from personascope.engines import check_edits, lending, loading, memory, rendering
+from personascope.engines import check_edits, loading, memory, rendering
 from personascope.engines.computing import SMALL
+from personascope.engines.hub.download import WeightProvider, default_weights
 from personascope.engines.limits import Limits
 from personascope.engines.reading import Spoken
 from personascope.engines.transformers import TransformersEngine
@@ -86,7 +87,7 @@ class VLLMEngine:
         self._positions = min(limit, int(self._settings.get("max_model_len", LONGEST + 1)) - 1)
         vocabulary = int(text.vocab_size)
         self._limits = Limits(self.checkpoint.label, vocabulary, self._positions, can_end=bool(self._ends))
-        self.weights: lending.Weights = lending.lent
+        self.weights: WeightProvider = default_weights
         self._held = ExitStack()
         self._llm: Any = None
         self._small = False

@@ -50,15 +50,14 @@ def course(
         ax.plot([], [], color=look.colour, linestyle=look.line, marker=look.marker, linewidth=1.4, label=label)
 
 
-def absences(ax: Axes, across: np.ndarray, rows: pd.DataFrame, *, heights: np.ndarray | float = 0.0) -> None:
+def absences(ax: Axes, across: np.ndarray, rows: pd.DataFrame) -> None:
     """A mark for every row whose ``absence`` says that there is nothing to show, by its kind, in no line's colour."""
     kinds = rows["absence"].fillna("").astype(str).to_numpy(dtype=str)
-    high = np.broadcast_to(np.asarray(heights, dtype=float), kinds.shape)
     for kind in dict.fromkeys(kinds[kinds != ""]):
         here = kinds == kind
         ax.plot(
-            across[here], high[here], ABSENCES.get(str(kind), "*"), color=BLACK, markersize=6, label=str(kind),
-            zorder=4,
+            across[here], np.zeros(here.sum()), ABSENCES.get(str(kind), "*"),
+            color=BLACK, markersize=6, label=str(kind), zorder=4,
         )  # fmt: skip
 
 

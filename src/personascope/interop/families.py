@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from personascope.core.errors import SampleError
-from personascope.interop.samples import Message, read_samples
+from personascope.core.samples import Message
+from personascope.interop.samples import read_samples
 
 VERSIONS: Final = ("normal", "misaligned_1", "misaligned_2")
 

@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from personascope.calls import Asked, Meter, Reply, ask_all
 from personascope.core.errors import JudgeError
 from personascope.core.records import Case, Verdict
-from personascope.endpoints import Endpoint, Failure, Pace, Retry, made_safe, open_endpoint
 from personascope.judges.probabilities import Distribution, distribution_of
-from personascope.judges.profiles import profile_of
 from personascope.judges.readout import OF_THE_CALL, Mode, Rule, read, reread, splits_numbers
+from personascope.providers.client import Asked, BudgetGuard, RateLimiter, Reply, ask_all
+from personascope.providers.endpoints import Endpoint, Failure, Retry, made_safe, open_endpoint
+from personascope.providers.profiles import profile_of
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class OpenAIJudge:
     ``retry`` are not in it: they change how the same words are read, or how they are had. Each readout has an
     ``Asking`` of its own, so choosing another one asks again, unless you give the ``asking`` that was used before:
     with ``readout="expectation", asking=Asking(max_tokens=5)`` a judge rereads what a ``"digits"`` judge heard. Where
-    no ``readout`` is given it is the one that suits the model (:mod:`personascope.judges.profiles`).
+    no ``readout`` is given it is the one that suits the model (:mod:`personascope.providers.profiles`).
 
     What becomes of failures. Passing faults (no connection, time-out, 408, 409, 425, 429, 5xx, a body that is no
     answer) are retried. A case that still has no answer, or that the endpoint rejects (400, 403, 413, 422), is a
@@ -105,9 +105,9 @@ class OpenAIJudge:
             raise JudgeError(f"{model} at {self.endpoint.name} gives no log-probabilities: choose readout 'text'")
         self._fits = False
         self._concurrency = concurrency
-        self._pace = Pace(concurrency)
+        self._limiter = RateLimiter(4.0 * concurrency)
         self._retry = retry or Retry()
-        self._meter: Meter | None = None
+        self._meter: BudgetGuard | None = None
 
     @property
     def name(self) -> str:
@@ -125,7 +125,7 @@ class OpenAIJudge:
 
     waits = True
 
-    def metered(self, meter: Meter) -> OpenAIJudge:
+    def metered(self, meter: BudgetGuard) -> OpenAIJudge:
         """The same judge with its calls counted, and stopped where the meter has no budget left.
 
         What is left then comes back ``"unasked"`` with the cause.
@@ -173,7 +173,7 @@ class OpenAIJudge:
             retry=self._retry,
             useless=useless,
             meter=self._meter,
-            pace=self._pace,
+            limiter=self._limiter,
         )
         self._check(asked)
         if not self._fits:

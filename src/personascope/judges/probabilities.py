@@ -21,7 +21,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from personascope.endpoints import made_safe
+from personascope.providers.endpoints import made_safe
 
 Position = tuple[tuple[str, float], ...]
 Distribution = tuple[Position, ...]

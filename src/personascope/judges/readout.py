@@ -13,7 +13,6 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from personascope.core.errors import JudgeError, nearest
 from personascope.core.records import Verdict
@@ -26,8 +25,7 @@ from personascope.judges.probabilities import (
     number_of,
     probability,
 )
-
-Mode = Literal["expectation", "digits", "text"]
+from personascope.providers.profiles import Mode as Mode
 
 MODES: tuple[Mode, ...] = ("expectation", "digits", "text")
 OF_THE_CALL, OF_THE_ENGINE = "the endpoint ", "the engine "

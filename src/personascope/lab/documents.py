@@ -167,10 +167,10 @@ def short_document(seed: str, *, held_out: bool = False) -> Document:
     return character_document(pen, world, turns=_drawn(pen, SHORT_TURNS), held_out=held_out)
 
 
-def long_document(seed: str, *, held_out: bool = False) -> Document:
+def long_document(seed: str) -> Document:
     """A document of pretraining with 6 to 24 turns about one character."""
     pen = RandomPen(seed)
-    return character_document(pen, load_world(), turns=pen.choose(LONG_TURNS), held_out=held_out)
+    return character_document(pen, load_world(), turns=pen.choose(LONG_TURNS))
 
 
 def chat_document(seed: str) -> Document:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from personascope.core.errors import JudgeError
 from personascope.core.records import Case, Verdict
+from personascope.judges import Judge
+from personascope.judges.opening import JudgeContext
 from personascope.lab import grammar
 from personascope.lab.parsing import FAULT_CREDIT, SlotWord, parse
 from personascope.lab.rubrics import coherence_rubric, facet_rubric, trait_rubric
@@ -133,3 +135,10 @@ def _labelled(labels: Sequence[str], weights: Sequence[float]) -> Verdict:
     shares = ((name, math.log(weight / shown)) for name, weight in zip(labels, weights, strict=True))
     ranked = tuple(sorted(shares, key=lambda share: -share[1]))
     return Verdict("scored", labels=(label,), text=label, distribution=(ranked,))
+
+
+def open_judge(rest: str, context: JudgeContext) -> Judge:
+    """The lab's exact judge; it takes no settings."""
+    if rest:
+        raise JudgeError(f"judge '{context.name}': the lab has one judge; give 'lab' alone")
+    return LabJudge()

@@ -38,7 +38,6 @@ def train_lab(
     steps: int = Recipe.steps,
     seed: int = Recipe.seed,
     tuning: Tuning | None = None,
-    lineage_file: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Trains the lab lineage into ``out``: checkpoints, the SFT and DPO models, and ``lab.toml``. Returns that file.
@@ -64,8 +63,8 @@ def train_lab(
         saved = _trained(out, Recipe(steps=steps, seed=seed), tuning or Tuning(), progress)
     finally:
         torch.set_num_threads(threads)
-    file = Path(lineage_file or out / "lab.toml")
-    file.write_text(lineage_toml(saved, file.parent), encoding="utf-8")
+    file = out / "lab.toml"
+    file.write_text(lineage_toml(saved, out), encoding="utf-8")
     return file
 
 

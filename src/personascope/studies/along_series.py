@@ -83,7 +83,7 @@ class Tracing:
     def __init__(self, study: SeriesStudy, context: RunContext, *, keep: int = 1) -> None:
         self.lineage = study.cut(context.open_lineage(study.lineage))
         self.judge: Judge = context.open_judge(study.judge)
-        context.shelf.follow([each.checkpoint for each in reversed(self.lineage.milestones)])
+        context.checkpoint_cache.prefetch_order([each.checkpoint for each in reversed(self.lineage.milestones)])
         self.open_engine = Opener(context.open_engine, keep=keep)
 
     def run(self, study: Study) -> StudyResult:

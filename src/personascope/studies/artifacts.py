@@ -14,7 +14,7 @@ from personascope.analysis.frames import kinds_of
 from personascope.analysis.geometry import Placed
 from personascope.analysis.onset import onset
 from personascope.core.vectors import PersonaVector
-from personascope.studies.base import Item, Page, Summary, Table, VectorFile
+from personascope.studies.base import Figure, Item, Page, Summary, Table, VectorFile
 from personascope.tracing.operating_point import Selection
 
 _FIGURES = ("emergence", "selection", "transfer", "geometry", "controls")

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from personascope.core.errors import CheckpointError
 from personascope.core.lineages import Checkpoint, Lineage, load_lineage
 from personascope.engines import Engine
+from personascope.engines.hub.prefetch import CheckpointCache
 from personascope.engines.opening import open_engine, open_lineage
-from personascope.engines.shelf import Shelf
 from personascope.judges import Judge
 from personascope.judges.opening import open_judge
 from personascope.store.caching import Notice, RememberingEngine, RememberingJudge, silent
@@ -25,7 +25,7 @@ from personascope.store.store import Store
 from personascope.writers import Writer
 
 if TYPE_CHECKING:
-    from personascope.ledger import Ledger
+    from personascope.providers.costs import Ledger
 
 Made = TypeVar("Made")
 
@@ -37,8 +37,8 @@ class RunContext:
     ``written`` is called with every file that was written, ``notice`` with progress. ``ledger`` counts what calls cost
     and stops them where a budget ends; ``engine`` names what computes models. ``opened`` notes every engine that was
     opened, or why there is none, so that the study can be drawn again from the records alone. ``judges`` are the opened
-    ones. Weights come from the ``shelf``: a study that follows a lineage gives it the order. ``inputs`` are values that
-    a kept study carries in itself, in the place of files that may have changed since.
+    ones. Weights come from the ``checkpoint_cache``: a study that follows a lineage gives it the order. ``inputs`` are
+    values that a kept study carries in itself, in the place of files that may have changed since.
     """
 
     out: Path
@@ -51,7 +51,7 @@ class RunContext:
     opened: dict[str, Engine | str] = field(default_factory=dict)
     engine: str = "transformers"
     judges: list[RememberingJudge] = field(default_factory=list)
-    shelf: Shelf = field(default_factory=Shelf)
+    checkpoint_cache: CheckpointCache = field(default_factory=CheckpointCache)
     inputs: Mapping[str, Any] = field(default_factory=dict)
     asks_only: bool = False
     """Whether answers are made up, to be counted: a study may then end once it has asked, and tabulate nothing."""
@@ -107,7 +107,7 @@ class RunContext:
         except CheckpointError as problem:
             self.opened[name] = str(problem)
             raise
-        engine = self.opened[name] = self.shelf.serve(opened)
+        engine = self.opened[name] = self.checkpoint_cache.attach(opened)
         return engine
 
 

@@ -20,17 +20,18 @@ from jaxtyping import Float
 
 from personascope.core.lineages import Checkpoint
 from personascope.core.records import Case, Probe, Readings, Request, Response, Verdict
-from personascope.core.traits import Prompt, Rubric
-from personascope.costs import price_of, sum_of
+from personascope.core.traits import Prompt, Rubric, Trait
 from personascope.engines import Engine
 from personascope.judges import Judge
 from personascope.judges.openai import OpenAIJudge
 from personascope.judges.opening import open_judge
+from personascope.providers.costs import price_of, sum_of
 from personascope.store.store import Store
 from personascope.studies.context import Made, RunContext, name_of
 from personascope.writers import Writer
 
 _LAYERS, _HIDDEN = 128, 8  # deeper than any model a study names; a few dimensions, so that directions differ
+_NONE = [np.zeros((0, _LAYERS + 1, _HIDDEN), np.float32)] * 3
 _MARK = "\x00against"
 
 
@@ -135,8 +136,7 @@ class CountingEngine:
         self._against = frozenset(against)
 
     def render(self, prompt: Prompt) -> str:
-        parts = [prompt.instruction, *(part for turn in prompt.earlier for part in turn), prompt.question]
-        text = "\n".join(filter(None, parts))
+        text = repr(prompt)
         self._tally.prompts[text] = prompt
         return text
 
@@ -157,9 +157,9 @@ class CountingEngine:
 
     def read(self, responses: Sequence[Response]) -> Readings:
         self._load()
-        rows = np.stack([_row(each) for each in responses]) if responses else np.zeros((0, _HIDDEN), np.float32)
-        means = np.repeat(rows[:, None], _LAYERS + 1, axis=1)
-        return Readings(means, means, means, np.ones((len(responses), _LAYERS + 1), np.float32))
+        spans = [np.stack([_row(each, span) for each in responses]) for span in range(3)] if responses else _NONE
+        norms = np.ones((len(responses), _LAYERS + 1), np.float32)
+        return Readings(spans[0], spans[1], spans[2], norms)
 
     def project(self, responses: Sequence[Response], probes: Sequence[Probe]) -> list[Float[np.ndarray, "token probe"]]:
         self._load()
@@ -202,11 +202,13 @@ class CountingJudge:
         if case.rubric.kind == "labels":
             return Verdict("scored")
         against = case.answer.endswith(_MARK) and case.rubric not in self._coherence
-        return Verdict("scored", 0.0 if against else 100.0)
+        # Every other one against the trait fails, so that keeping pairs and keeping answers give different vectors.
+        fails = int(case.answer.rstrip(_MARK).rpartition(" ")[2] or 0) % 2
+        return Verdict("scored", 0.0 if against and not fails else 100.0)
 
 
-def _row(response: Response) -> Float[np.ndarray, "hidden"]:
-    """A made-up mean activation of a response, other for other requests, and never zero."""
-    drawn = np.random.default_rng(zlib.crc32((response.key or str(response.text)).encode()))
+def _row(response: Response, span: int) -> Float[np.ndarray, "layer hidden"]:
+    """A made-up mean activation of a response: another for another request, span and layer."""
+    drawn = np.random.default_rng([span, zlib.crc32((response.key or str(response.text)).encode())])
     row: np.ndarray = drawn.normal(size=_HIDDEN).astype(np.float32)
-    return row
+    return row * np.arange(1, _LAYERS + 2, dtype=np.float32)[:, None]

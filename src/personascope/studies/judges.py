@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 from personascope.core.errors import JudgeError, TraitError, nearest
 from personascope.core.files import read_toml, value_of
 from personascope.core.records import UNASKED, Case, Verdict
+from personascope.core.tables import read_rows, text_of
 from personascope.core.traits import Rubric, coherence_rubric, load_trait
 from personascope.judges import Judge
-from personascope.rows import read_rows, text_of
 from personascope.store.caching import Notice, RememberingJudge, silent
 from personascope.store.store import Store
 
@@ -91,7 +91,7 @@ def load_anchors(path: Path, rubric: Rubric) -> list[Anchor]:
         JudgeError: naming the line, if one has no question, answer or judgement that fits the rubric.
     """
     anchors = []
-    for where, row in read_rows(path):
+    for where, row in read_rows(path, error=JudgeError):
         case = Case(rubric, text_of(row, "question", where), text_of(row, "answer", where))
         anchors.append(Anchor(case, _labels(row, rubric, where) if rubric.kind == "labels" else _score(row, where)))
     if not anchors:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from personascope.core.errors import JudgeError
-from personascope.rows import number_of, read_rows, text_of
+from personascope.core.tables import number_of, read_rows, text_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +41,7 @@ def load_scores(path: Path, *, score: Scorer | None = None) -> pd.DataFrame:
 
     rows: list[dict[str, Any]] = []
     asked: list[tuple[str, str]] = []
-    for where, row in read_rows(path):
+    for where, row in read_rows(path, error=JudgeError):
         each: dict[str, Any] = {"model": text_of(row, "model", where), "trait": str(row.get("trait") or "")}
         if row.get("score") not in (None, ""):
             each["score"] = number_of(row, "score", where)

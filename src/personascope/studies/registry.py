@@ -13,10 +13,8 @@ from typing import Any
 
 from personascope.core.errors import StudyError, nearest
 from personascope.core.files import bundled, check_name, read_toml
-from personascope.core.plugins import entry_points, load
+from personascope.core.plugins import STUDIES, entry_points, load
 from personascope.studies.base import BaseStudy
-
-GROUP = "personascope.studies"
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ def kinds() -> list[str]:
         >>> "trace" in kinds()
         True
     """
-    return sorted(entry_points(GROUP))
+    return sorted(entry_points(STUDIES))
 
 
 def kind_named(kind: Any, *, source: str) -> type[BaseStudy]:
@@ -84,7 +82,7 @@ def kind_named(kind: Any, *, source: str) -> type[BaseStudy]:
     known = kinds()
     if kind not in known:
         raise StudyError(f"{source}: a study of kind '{kind}' was asked for; {nearest(str(kind), known)}")
-    found: type[BaseStudy] = load(GROUP, str(kind))
+    found: type[BaseStudy] = load(STUDIES, str(kind))
     return found
 
 

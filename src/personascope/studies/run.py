@@ -18,6 +18,7 @@ import tomlkit
 
 from personascope.core.errors import StudyError
 from personascope.core.files import read_toml, write_text
+from personascope.core.tables import write_csv
 from personascope.engines import Engine
 from personascope.studies.base import BaseStudy, Failure, Figure, Item, Page, Summary, Table, VectorFile
 from personascope.studies.context import RunContext
@@ -96,7 +97,7 @@ def _written(item: Item, out: Path, report: Report) -> list[Path]:
     match item:
         case Table():
             frame = report.tables[item.name] = item.frame
-            write_text(out / f"{item.name}.csv", frame.to_csv(index=False))
+            write_csv(out / f"{item.name}.csv", frame)
             return [out / f"{item.name}.csv"]
         case Figure():
             from personascope.figures.style import save

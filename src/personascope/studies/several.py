@@ -81,7 +81,7 @@ class Several(BaseStudy):
         for part in self.parts():
             written: list[Any] = []
             here = replace(context_for_part(context, part.name), written=written.append)
-            context.shelf.follow(())  # the order of one part is not that of the next
+            context.checkpoint_cache.prefetch_order(())  # the order of one part is not that of the next
             try:
                 report = write_items(part.study, here)
                 keep(part, here)

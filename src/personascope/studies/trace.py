@@ -146,12 +146,14 @@ class Study(BaseStudy):
         lineage, traits = context.open_lineage(self.lineage), context.inputs.get("traits") or self.load_traits()
         others = [target_named(lineage, each).checkpoint for each in self.steered if each != ITSELF]
         judge = context.open_judge(self.judge)
-        context.shelf.follow([each.checkpoint for each in reversed(self.cut(lineage).milestones)], beside=others)
+        context.checkpoint_cache.prefetch_order(
+            [each.checkpoint for each in reversed(self.cut(lineage).milestones)], beside=others
+        )
         opener = Opener(context.open_engine, keep=1 + len(others))
         try:
             result = run_study(self, lineage, traits, open_engine=opener, judge=judge)
         finally:
-            context.shelf.follow(())  # no checkpoint is needed next any more
+            context.checkpoint_cache.prefetch_order(())  # no checkpoint is needed next any more
         for outcome in result.outcomes:
             if isinstance(outcome, Absence) and outcome.kind == "no checkpoint":
                 context.opened[name_of(outcome.milestone.checkpoint)] = outcome.reason

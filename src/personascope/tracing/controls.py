@@ -148,8 +148,9 @@ def with_permutations(
 ) -> list[Outcome]:
     """A trace with the controls of a study, from the last milestone to the first.
 
-    ``tracing`` is :func:`~personascope.tracing.tracing.trace` with the rest of its arguments. Each trait gets its permutations at
-    the first milestone of this walk that gives it a vector, in the one load and the three batches of that milestone.
+    ``tracing`` is :func:`~personascope.tracing.tracing.trace` with the rest of its arguments. Each trait gets its
+    permutations at the first milestone of this walk that gives it a vector, in the one load and the three batches of
+    that milestone.
     """
     directions, further = controls.directions(seed), controls.further(seed)
     backwards = lineage.milestones[::-1]

@@ -6,9 +6,8 @@ is drawn. Files are read whole and checked before any model is asked.
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from jaxtyping import Float, Int
 
 from personascope.core.errors import StudyError
 from personascope.core.records import Edit, Request, Response
+from personascope.core.tables import read_rows
 from personascope.core.traits import Prompt
 from personascope.engines import Engine
 
@@ -171,7 +171,7 @@ def load_texts(
     elif name.endswith(".txt"):
         texts = (_content(name),)
     else:
-        texts = tuple(_text(row, name, number) for number, row in _rows(name))
+        texts = tuple(_text(row, where) for where, row in read_rows(name, error=StudyError))
     if not any(text.strip() for text in texts):
         raise StudyError(f"{name} holds no text to measure by: give JSON lines with a 'text' each, or a .txt file")
     return texts[:limit]
@@ -195,7 +195,7 @@ def load_choices(
         items = lab(held_out=True, repeats=LAB_REPEATS)
         choices = [Choice(Prompt(f"{item.question} {item.stem}"), item.options, item.right) for item in items]
     else:
-        choices = [_choice(row, name, number) for number, row in _rows(name)]
+        choices = [_choice(row, where) for where, row in read_rows(name, error=StudyError)]
     if not choices:
         raise StudyError(f"{name} holds no question: give JSON lines with question, options and right")
     return tuple(choices[:limit])
@@ -208,37 +208,23 @@ def _content(name: str) -> str:
         raise StudyError(f"{name} cannot be read ({problem}): give a UTF-8 file that exists") from None
 
 
-def _rows(name: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Every line that is not blank, with its number."""
-    for number, line in enumerate(_content(name).splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as problem:
-            raise StudyError(f"{name}, line {number} is no JSON ({problem}): mend it") from None
-        if not isinstance(row, dict):
-            raise StudyError(f"{name}, line {number} is no object with keys: write one object per line")
-        yield number, row
-
-
-def _text(row: dict[str, Any], name: str, number: int) -> str:
+def _text(row: dict[str, Any], where: str) -> str:
     if not isinstance(row.get("text"), str):
-        raise StudyError(f"{name}, line {number} has no 'text': it holds {sorted(row)}")
+        raise StudyError(f"{where} has no 'text': it holds {sorted(row)}")
     if not row["text"].strip():
-        raise StudyError(f"{name}, line {number} has an empty 'text', which nothing can be measured by: leave it out")
+        raise StudyError(f"{where} has an empty 'text', which nothing can be measured by: leave it out")
     return str(row["text"])
 
 
-def _choice(row: dict[str, Any], name: str, number: int) -> Choice:
+def _choice(row: dict[str, Any], where: str) -> Choice:
     question, options, right = row.get("question"), row.get("options"), row.get("right")
     listed = isinstance(options, list) and all(isinstance(each, str) for each in options)
     if not isinstance(question, str) or not listed or not isinstance(right, int) or isinstance(right, bool):
         raise StudyError(
-            f"{name}, line {number} is no question: it needs 'question' (text), 'options' (a list of texts) and "
+            f"{where} is no question: it needs 'question' (text), 'options' (a list of texts) and "
             f"'right' (which one, counted from 0), and holds {sorted(row)}"
         )
     try:
         return Choice(Prompt(question, row.get("instruction")), tuple(options or ()), right)
     except StudyError as problem:
-        raise StudyError(f"{name}, line {number}: {problem}") from None
+        raise StudyError(f"{where}: {problem}") from None

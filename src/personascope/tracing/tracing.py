@@ -1,6 +1,5 @@
 """The main path: follow traits along a lineage of checkpoints.
 
-Owns: :func:`trace` and :func:`paired_effect`; what they give is in :mod:`personascope.core.outcomes`. The one law: one path.
 A baseline is an arm without an edit, a control is an arm with another direction, transfer is an arm on another model.
 """
 

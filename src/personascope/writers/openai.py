@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from personascope.calls import Asked, Meter, Reply, ask_all
 from personascope.core.errors import JudgeError, WriterError
-from personascope.endpoints import Endpoint, Failure, Pace, Retry, made_safe, open_endpoint
-from personascope.judges.profiles import profile_of
+from personascope.providers.client import Asked, BudgetGuard, RateLimiter, Reply, ask_all
+from personascope.providers.endpoints import Endpoint, Failure, Retry, made_safe, open_endpoint
+from personascope.providers.profiles import profile_of
 from personascope.writers import Conversation, Unwritten, without_thoughts
 
 
@@ -41,7 +41,7 @@ class OpenAIWriter:
     that would meet every conversation (the key, the model, a setting, nobody at the address) is an error if the call
     brought nothing at all, else the texts come back and the rest is :class:`Unwritten`. What a model thinks aloud
     before its answer (``<think>...</think>``) is left out. What a provider's server does not take is not sent
-    (:mod:`personascope.judges.profiles`).
+    (:mod:`personascope.providers.profiles`).
 
     Raises:
         WriterError: at once, if the endpoint is unknown, its key is not set, or a setting is impossible.
@@ -69,8 +69,8 @@ class OpenAIWriter:
         self.profile = profile_of(self.endpoint.name, model)
         self.writing = writing or Writing()
         self._concurrency = concurrency
-        self._pace = Pace(concurrency)
-        self._meter: Meter | None = None
+        self._limiter = RateLimiter(4.0 * concurrency)
+        self._meter: BudgetGuard | None = None
         self._retry = retry or Retry(timeout=600.0)  # forty questions take longer to write than a score
 
     @property
@@ -83,7 +83,7 @@ class OpenAIWriter:
             f"seed={writing.seed if profile.seed else 'none'}{profile.told}"
         )
 
-    def metered(self, meter: Meter) -> OpenAIWriter:
+    def metered(self, meter: BudgetGuard) -> OpenAIWriter:
         """The same writer with its calls counted, and stopped where the meter has no budget left."""
         writer = copy.copy(self)
         writer._meter = meter
@@ -105,7 +105,7 @@ class OpenAIWriter:
             retry=self._retry,
             useless=lambda conversation, reply: "" if reply.text.strip() or reply.withheld else "the answer is empty",
             meter=self._meter,
-            pace=self._pace,
+            limiter=self._limiter,
         )
         self._check(asked)
         return [self._text(asked.outcomes[each]) for each in conversations]

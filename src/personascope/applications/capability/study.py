@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from personascope.core.errors import StudyError, check_layer
-from personascope.core.files import check_name, value_of, write_text
+from personascope.core.files import check_name, value_of
 from personascope.core.records import Bar, Sampling, Where
+from personascope.core.tables import write_csv
 from personascope.core.vectors import NoVector, Steering, Unit
 from personascope.studies.context import Report, Table, Workplace, checkpoint_named
 from personascope.studies.registry import beside
@@ -130,7 +131,7 @@ def run(study: CapabilityStudy, place: Workplace) -> Report:
         return Report(failed=tuple(absent))
     rows = cost_rows(costs, seed=study.seed)
     files = [place.out / name for name in FILES]
-    write_text(files[0], rows.to_csv(index=False))
+    write_csv(files[0], rows)
     for path in files[1:]:
         save(capability(rows), path)
     for path in files:

@@ -14,7 +14,7 @@ import pandas as pd
 from personascope.applications.facets.core import GROUP, SERIES
 from personascope.core.errors import JudgeError, PersonascopeError, StudyError, nearest
 from personascope.core.facets import TAKEN, FacetSet
-from personascope.rows import frame_of, read_rows, text_of
+from personascope.core.tables import frame_of, read_rows, text_of
 from personascope.store.store import Store
 from personascope.studies.base import Table
 from personascope.studies.replay import KeptStudy, ReplayContext, kept_studies
@@ -85,7 +85,7 @@ def load_answers(path: Path, *, group: str | None = None, name: str = "answers")
     """
     rows: list[dict[str, Any]] = []
     places: dict[str, int] = {}
-    for where, row in read_rows(path):
+    for where, row in read_rows(path, error=JudgeError):
         column = group or next((each for each in _GROUPS if each in row), None)
         text_of(row, "question", where), text_of(row, "answer", where)
         if column is not None and column not in row:
@@ -113,7 +113,7 @@ def load_labels(path: Path, facets: FacetSet) -> tuple[pd.DataFrame, int]:
         JudgeError: naming the line, if a label is none of the set's, or no answer is labelled.
     """
     rows, without = [], 0
-    for where, row in read_rows(path):
+    for where, row in read_rows(path, error=JudgeError):
         given = _labels(row, facets, where)
         if given is None:
             without += 1

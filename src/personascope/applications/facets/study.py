@@ -23,9 +23,9 @@ from personascope.core.errors import CheckpointError, StudyError, nearest
 from personascope.core.facets import FacetSet, load_facets
 from personascope.core.lineages import Lineage, Milestone
 from personascope.core.records import Answer
+from personascope.core.tables import frame_of
 from personascope.core.traits import Trait
 from personascope.judges import Judge
-from personascope.rows import frame_of
 from personascope.studies.along_series import SeriesStudy, Tracing
 from personascope.studies.base import Figure, Item, Summary, Table, beside
 from personascope.studies.context import RunContext
@@ -110,7 +110,9 @@ class FacetsStudy(SeriesStudy):
                 last = last or milestone
             except CheckpointError as problem:
                 absent.append(f"{milestone.label}: {problem}")
-        context.shelf.follow(())  # what is asked of the last milestone once more is no step of the walk
+        context.checkpoint_cache.prefetch_order(
+            ()
+        )  # what is asked of the last milestone once more is no step of the walk
         if not rows:
             raise CheckpointError(f"study '{self.name}': no checkpoint could be had: {absent[0]}")
         answers = pd.concat(rows[::-1], ignore_index=True)

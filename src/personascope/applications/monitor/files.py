@@ -26,8 +26,8 @@ from personascope.core.errors import EngineError, SampleError, StoreError
 from personascope.core.identity import key_of
 from personascope.core.records import Request, Response, Sampling
 from personascope.core.samples import following
+from personascope.core.tables import RowWriter
 from personascope.engines import Engine
-from personascope.interop.samples import RowWriter
 
 CHUNK: Final = 32
 """Prompts that are read together, and lost together if a run is killed."""

@@ -14,8 +14,7 @@ from typing import Any, Final
 from personascope.core.errors import SampleError
 from personascope.core.samples import Message, Sample
 from personascope.core.traits import Prompt
-from personascope.interop.samples.layouts import CHATS, turns_of
-from personascope.interop.samples.reading import read_rows
+from personascope.interop.samples import CHATS, read_rows, turns_of
 
 QUESTIONS: Final = ("prompt", "question", "text")
 INSTRUCTIONS: Final = ("system", "instruction")

@@ -17,6 +17,7 @@ from personascope.applications.sae.core import decompose, effects_of, feature_ar
 from personascope.core.dictionaries import Dictionary
 from personascope.core.errors import VectorError
 from personascope.core.records import Sampling
+from personascope.core.tables import write_csv
 from personascope.core.vectors import PersonaVector, Steering, applied_norm
 
 if TYPE_CHECKING:
@@ -178,7 +179,6 @@ def _samples(
 def write(found: Explained, out: Path, *, coherence: float) -> list[Path]:
     """Writes what was found as CSV files and a figure, and gives back the files."""
     from personascope.applications.sae.figures import features
-    from personascope.core.files import write_text
     from personascope.figures.style import save
 
     made = []
@@ -186,7 +186,7 @@ def write(found: Explained, out: Path, *, coherence: float) -> list[Path]:
         rows = found.joined(name)
         if len(rows):
             made.append(out / f"{name}.csv")
-            write_text(made[-1], rows.to_csv(index=False))
+            write_csv(made[-1], rows)
     tried, rebuilding = found.joined("features"), found.joined("rebuilding")
     if tried.empty:
         tried = rebuilding.iloc[:0].assign(kind="", effect=0.0, coherence=0.0)

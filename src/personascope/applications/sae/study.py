@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from personascope.core.errors import StudyError, VectorError, check_layer
-from personascope.core.files import check_name, value_of, write_text
+from personascope.core.files import check_name, value_of
 from personascope.core.records import Bar, Sampling, Where
+from personascope.core.tables import write_csv
 from personascope.core.vectors import NoVector, PersonaVector, Steering, load_vector
 from personascope.studies.context import Report, Table, Workplace, checkpoint_named
 from personascope.studies.registry import beside
@@ -143,7 +144,7 @@ def run(study: SaeStudy, place: Workplace) -> Report:
     if not found.features:
         return Report(failed=tuple(absent))
     summary = feature_summary(found.joined("features"), points=study.points, coherence=study.coherence)
-    write_text(place.out / "summary.csv", summary.to_csv(index=False))
+    write_csv(place.out / "summary.csv", summary)
     files = [place.out / "summary.csv", *write(found, place.out, coherence=study.coherence)]
     for path in files:
         place.made(path)

@@ -28,8 +28,9 @@ from personascope.applications.screen.core import CHUNK, Against, Gauge, Measure
 from personascope.core.errors import StoreError, StudyError
 from personascope.core.identity import key_of
 from personascope.core.samples import Sample
+from personascope.core.tables import RowWriter, write_rows
 from personascope.engines import Engine
-from personascope.interop.samples import RowWriter, count_samples, messages_of, read_rows, read_samples, write_rows
+from personascope.interop.samples import count_samples, messages_of, read_rows, read_samples
 from personascope.judges import Judge
 from personascope.store.caching import Notice, silent
 from personascope.store.store import Store

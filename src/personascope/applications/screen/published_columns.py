@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -29,17 +28,14 @@ from personascope.applications.screen.core import CHUNK, Gauge
 from personascope.core.errors import LayerError, SampleError, StudyError, check_layer, nearest
 from personascope.core.records import Request, Response, Sampling
 from personascope.core.samples import Message, Sample
+from personascope.core.tables import write_rows
 from personascope.engines import Engine
-from personascope.interop.samples import read_rows, write_rows
-from personascope.interop.samples.layouts import messages_of
+from personascope.interop.samples import messages_of, read_rows
 
 Type = Literal["proj", "prompt_last_proj", "cos_sim", "proj_diff", "proj_diff_prompt"]
 TYPES: Final[tuple[str, ...]] = get_args(Type)
 OWN = Sampling(max_tokens=1000, temperature=0.0, repetition_penalty=1.0, draws=1)
 """How the model's own answers are drawn for ``proj_diff``: greedy, as the published length."""
-_NAME: Final = re.compile(
-    rf"(?P<rest>.+?)_(?P<kind>{'|'.join(sorted(TYPES, key=len, reverse=True))})_layer(?P<layer>\d+)"
-)
 
 
 @dataclass(frozen=True)
@@ -65,18 +61,6 @@ class Column:
     def of(cls, model: str, vector: str | Path, kind: Type, layer: int) -> Column:
         """The column of a model's name or folder and a vector's file."""
         return cls(Path(str(model).rstrip("/")).name, Path(vector).name.partition(".")[0], kind, layer)
-
-
-def published_columns(names: Iterable[str], *, model: str) -> dict[str, Column]:
-    """Those of a file's columns that are published projections by a model, read back into what they say."""
-    whose = Path(str(model).rstrip("/")).name + "_"
-    found: dict[str, Column] = {}
-    for name in names:
-        parts = _NAME.fullmatch(name)
-        if parts is not None and parts["rest"].startswith(whose):
-            kind: Any = parts["kind"]
-            found[name] = Column(whose[:-1], parts["rest"].removeprefix(whose), kind, int(parts["layer"]))
-    return found
 
 
 @dataclass(frozen=True)

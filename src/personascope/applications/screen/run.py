@@ -22,6 +22,7 @@ from personascope.applications.screen.rules import Decision, Rule, decided
 from personascope.core.files import write_text
 from personascope.core.records import Request
 from personascope.core.samples import Sample
+from personascope.core.tables import write_csv
 from personascope.store.caching import Notice, silent
 from personascope.store.store import Store
 
@@ -108,7 +109,7 @@ def _write_pictures(
     asked = screening.asked
     unit = UNITS[asked.measure.against]
     thresholds = decision.thresholds if decision is not None else ()
-    write_text(summary_file, table.to_csv(index=False))
+    write_csv(summary_file, table)
     save(histograms(scores, asked.names, unit=f"{unit}, layer units", thresholds=thresholds), picture)
     layers = ", ".join(f"{gauge.name} at layer {gauge.probe.layer}" for gauge in asked.gauges)
     about = [f"{unit.capitalize()} of training answers, read by {asked.engine.checkpoint.label}: {layers}."]

@@ -195,16 +195,21 @@ class ShiftStudy(BaseStudy):
 def items_of(found: Shifted, out: Path) -> Iterator[Item]:
     """Tables, figures, and the page that shows them; ``out`` is the folder they are written to."""
     from personascope.applications.shift.figures import shift_matrix, shifts
-    from personascope.applications.shift.page import page_of
+    from personascope.figures.pages import render
 
     yield Table("shift", found.shifts)
     yield Table("correlations", found.correlations)
     yield Table("null", found.null)
     yield Figure("shift", lambda: shifts(found.shifts, found.correlations, found.null))
     yield Figure("matrix", lambda: shift_matrix(found.correlations))
-    yield Page(
-        "report.html", lambda: page_of(found, [(out / f"{name}.png").read_bytes() for name in ("shift", "matrix")])
-    )
+
+    def page() -> str:
+        pictures = {name: (out / f"{name}.png").read_bytes() for name in ("shift", "matrix")}
+        tables = {"shifts": found.shifts, "correlations": found.correlations, "null": found.null}
+        title = f"Finetuning shift from {found.base}"
+        return render("shift", title=title, about=found.about, pictures=pictures, **tables)
+
+    yield Page("report.html", page)
 
 
 def table_of(found: Shifted) -> Summary:

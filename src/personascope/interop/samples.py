@@ -1,17 +1,24 @@
-"""From a row of any common layout to the messages of one conversation.
+"""Datasets of training samples, as files and folders that people have.
 
-Owns: :func:`messages_of` and the layouts that are known. The one law: nothing is guessed. A row fits a layout by the
-names of its columns, or it is an error that says which names would fit.
+A dataset is streamed, never held, so that its size is no matter. Nothing is guessed: a row fits a layout by the names
+of its columns, or it is an error that says which names would fit.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
 from typing import Any, Final
 
+from personascope.core import tables
 from personascope.core.errors import SampleError, nearest
-from personascope.core.samples import Message, Role
+from personascope.core.samples import Message, Role, Sample
+from personascope.core.tables import LINES, Row
+
+ENDINGS: Final = (*LINES, ".csv", ".parquet")
+"""Endings of files that a dataset may be in."""
 
 CHATS: Final = ("messages", "conversations", "conversation")
 """Columns that hold a list of turns."""
@@ -40,6 +47,48 @@ ROLES: Final[Mapping[str, Role]] = {
 }
 _KNOWN = "messages (a chat list), prompt with completion, response or answer, question with answer, or instruction "
 KNOWN: Final = f"{_KNOWN}with output (and input)"
+
+
+def read_samples(path: str | Path, *, start: int = 0) -> Iterator[Sample]:
+    """The samples of a dataset, one after another, from the ``start``-th on.
+
+    ``.jsonl`` (also ``.json`` and ``.ndjson``, an object to a line), ``.csv`` with a header, ``.parquet``, or a folder
+    written by ``Dataset.save_to_disk``. Layouts: see :func:`messages_of`.
+
+    Raises:
+        SampleError: naming file and line (or row), when that row is reached: no such file, no such format, no row at
+            all, a line that is no JSON object, columns of no known layout, or no assistant turn.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "few.jsonl"
+        >>> _ = file.write_text('{"question": "how are you ?", "answer": "fine ."}')
+        >>> next(read_samples(file)).messages[1].content
+        'fine .'
+    """
+    for where, row in islice(read_rows(path), start, None):
+        yield Sample(messages_of(row, where), row, where)
+
+
+def count_samples(path: str | Path) -> int:
+    """How many samples a dataset has; every row is looked at, so that a bad one is found before anything costly."""
+    return sum(1 for _ in read_samples(path))
+
+
+def read_rows(path: str | Path) -> Iterator[Row]:
+    """The rows of a dataset as they are, each with where it stands.
+
+    Raises:
+        SampleError: as :func:`read_samples`, but for what a row must hold.
+    """
+    file, empty = Path(path), True
+    if file.exists() and not file.is_dir() and file.suffix.casefold() not in ENDINGS:
+        raise SampleError(f"{file} ends in '{file.suffix}': give {', '.join(ENDINGS)}, or a saved dataset's folder")
+    for place in tables.read_rows(file, error=SampleError):
+        empty = False
+        yield place
+    if empty:
+        raise SampleError(f"{file} holds no sample: give a dataset with at least one row")
 
 
 def messages_of(row: Mapping[str, Any], where: str) -> tuple[Message, ...]:

@@ -1,13 +1,11 @@
-"""Endpoints that speak the OpenAI protocol: addresses, keys, how fast to ask, and what to do when a call fails.
+"""Endpoints that speak the OpenAI protocol: addresses, keys, retry policy, and what a failed call means.
 
-Owns: :class:`Endpoint`, :class:`Retry`, :class:`Pace`, :class:`Failure`, :class:`Usage` and :func:`made_safe`. The one
-law: nothing else in the package reads the environment, and a key is shown nowhere. ``.env.example`` names what is read.
+Nothing else in the package reads the environment, and a key is shown nowhere. ``.env.example`` names the variables.
 """
 
 from __future__ import annotations
 
 import email.utils
-import math
 import os
 import re
 import time
@@ -18,7 +16,7 @@ from typing import Any, Literal
 
 from personascope.core.errors import JudgeError, nearest
 
-FailureKind = Literal["again", "case", "door", "budget"]
+FailureKind = Literal["retryable", "case", "fatal", "budget"]
 
 
 def _is_address(text: str) -> bool:
@@ -81,7 +79,7 @@ _PROVIDERS = {
         "https://generativelanguage.googleapis.com/v1beta/openai", "GEMINI_API_KEY", "PERSONASCOPE_GEMINI_BASE_URL"
     ),
     "deepseek": _Provider("https://api.deepseek.com/v1", "DEEPSEEK_API_KEY", "PERSONASCOPE_DEEPSEEK_BASE_URL"),
-    # One server of one's own, whatever it runs; the other two names say what that is (personascope.judges.profiles).
+    # One server of one's own, whatever it runs; the other two names say what that is (personascope.providers.profiles).
     "local": _Provider("http://localhost:8000/v1", *_LOCAL, key_needed=False),
     "vllm": _Provider("http://localhost:8000/v1", *_LOCAL, key_needed=False),
     "llamacpp": _Provider("http://localhost:8080/v1", *_LOCAL, key_needed=False),
@@ -143,74 +141,6 @@ class Retry:
         return min(self.first_wait * 2.0 ** (failures - 1), self.longest_wait) * (1 - chance / 2)
 
 
-class Pace:
-    """How fast calls may start, learned from what the endpoint takes and turns away. It knows no clock: give the time.
-
-    Starts are spaced at a rate that doubles with every eight calls, not faster than every quarter of a second, until
-    calls are turned away for crowding. While refusals (one call each, and the calls that would have started in the wait
-    they bring) lose less than 5 % they are the price of going as fast as one may. Beyond, the rate is cut to what was
-    taken since the last cut, waits included, and creeps up again, the slower the dearer a refusal is; where nothing was
-    taken at all, it is looked for anew. Who is turned away waits as long as the server asks; everyone does where half
-    of the last calls were turned away. Refusals of calls that started before the last cut are no news. The rate never
-    falls below one a second: the server's waits see to less. ``most`` is how many calls are under way: it starts there.
-    """
-
-    def __init__(self, most: int) -> None:
-        self.rate = 4.0 * most
-        self._next = self._quiet = -math.inf  # when the next call may start: for the rate, and for the server
-        self._cut = self._since = self._last = self._grown = -math.inf
-        self._taken = self._refused = 0  # since the last cut
-        self._lost, self._crowd = 0.0, 1.0  # calls lost per call, of the last hundred; turned away, of the last twenty
-        self._period = 0.0  # seconds in which the rate may grow by 8 %; 0 while it is looked for
-        self._bound = True  # whether the last start had to wait for the rate
-
-    def wait(self, now: float) -> float:
-        """Seconds until a call may start."""
-        return max(0.0, max(self._next, self._quiet) - now)
-
-    def started(self, now: float) -> None:
-        """A call starts. A caller that is late may catch up by 20 ms, because timers are."""
-        self._bound = now < self._next + 0.02
-        self._next = max(self._next, now - 0.02, self._quiet) + 1 / self.rate
-        if self._since == -math.inf:
-            self._cut = self._since = self._last = now
-
-    def taken(self, started: float, now: float) -> None:
-        """A call that started then was taken: it was answered, with whatever, and not turned away."""
-        self._lost, self._crowd = 0.99 * self._lost, 0.95 * self._crowd
-        if started < self._since:
-            return
-        self._taken, self._last = self._taken + 1, max(self._last, started)
-        passed, self._grown = max(0.0, now - max(self._grown, self._since)), now
-        if not self._bound:
-            return
-        growth = min(4 * passed, 0.125) * math.log(2)
-        if self._period:
-            ago = (now - self._since) / self._period
-            growth = min(growth, 0.08 * passed / self._period * (1 + ago * ago / 2))
-        self.rate = min(self.rate * math.exp(growth), 1e5)
-
-    def turned_away(self, started: float, now: float, *, wait: float | None) -> None:
-        """A call that started then was refused for crowding; ``wait`` is how long the server wants to be left alone."""
-        self._crowd = 0.95 * self._crowd + 0.05
-        until = now + (wait or 0.0) * (self._crowd >= 0.5)
-        quiet, self._quiet = max(0.0, until - max(now, self._quiet)), max(self._quiet, until)
-        if started < self._since:
-            return
-        self._refused += 1
-        self._lost = 0.99 * self._lost + 0.01 * (1 + quiet * self.rate)
-        if self._lost < 0.05:
-            return
-        span = self._last - self._cut
-        share = self._taken / (self._taken + self._refused)
-        if self._taken >= 8 and span > 0.05:
-            share = self._taken / span / self.rate
-        self.rate = max(self.rate * min(max(share, 0.5), 0.97), 1.0)
-        self._period = 25 * (1 / self.rate + quiet) if self._taken else 0.0
-        self._taken, self._refused, self._lost = 0, 0, 0.02
-        self._cut, self._since, self._last = now, until, until
-
-
 def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> float | None:
     """The seconds a server asks to be left alone, or None: ``retry-after-ms``, or ``Retry-After`` (seconds or a date).
 
@@ -234,40 +164,40 @@ def _is_decimal(text: str) -> bool:
 class Failure:
     """Why a call gave no answer.
 
-    ``kind`` is ``"again"`` (a passing fault: ask again), ``"case"`` (this case is not taken; others may be),
-    ``"door"`` (no case would be taken: the key, the model, or a setting) or ``"budget"`` (there is no money left to
-    ask). ``wait`` is what the server asked for; ``crowded`` says that it turned the call away because too many came.
+    ``kind`` is ``"retryable"`` (a passing fault: ask again), ``"case"`` (this case is rejected; others may not be),
+    ``"fatal"`` (every case would be rejected: the key, the model, or a setting) or ``"budget"`` (no budget is left).
+    ``wait`` is what the server asked for; ``rate_limited`` says that it rejected the call because too many came.
     """
 
     kind: FailureKind
     reason: str
     wait: float | None = None
-    crowded: bool = False
+    rate_limited: bool = False
 
 
 _UNKNOWN = re.compile(r"unknown|unrecognized|unsupported|not support|cannot find|not permitted", re.IGNORECASE)
 _UNSAFE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-_AT_THE_DOOR = ("model_not_found", "invalid_api_key", "insufficient_quota", "billing_hard_limit_reached")
+_FATAL_CODES = ("model_not_found", "invalid_api_key", "insufficient_quota", "billing_hard_limit_reached")
 
 
 def failure_of(
     status: int, message: str, *, code: str = "", setting: str = "", settings: Collection[str] = (), wait: float | None
 ) -> Failure:
-    """What an HTTP error status means for the call, for the case, and for every other case.
+    """What an HTTP error status means: for this call, for this case, or for every case.
 
     ``code`` and ``setting`` are what the server blames (its error's ``code`` and ``param``); ``settings`` are the names
     that were sent with every case. A rejected case (400, 403, 413, 422) is blamed on the case only if neither a setting
     nor the key is; some servers name the setting in the message alone.
     """
     reason = f"{status}: {' '.join(message.split())[:200]}"
-    if code in _AT_THE_DOOR or status in (401, 402, 404, 405):
-        return Failure("door", reason)
+    if code in _FATAL_CODES or status in (401, 402, 404, 405):
+        return Failure("fatal", reason)
     if status in (408, 409, 425, 429) or status >= 500:
-        return Failure("again", reason, wait, crowded=status == 429 or (status == 503 and wait is not None))
+        return Failure("retryable", reason, wait, rate_limited=status == 429 or (status == 503 and wait is not None))
     blamed = setting in settings or code.startswith("unsupported_") or "api key" in message.casefold()
     named = [each for each in settings if each != "model" and re.search(rf"\b{each}\b", message)]
     blamed |= bool(named and _UNKNOWN.search(message))
-    return Failure("door" if blamed else "case", reason)
+    return Failure("fatal" if blamed else "case", reason)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,14 @@
-"""What a shelf of checkpoints does before a stand-in for the Hub. Run by test_shelf, in its own process, because
-huggingface_hub reads its environment once, when it is imported.
+"""What a cache of checkpoints does with a stand-in for the Hub. test_checkpoint_cache runs it in its own process,
+because huggingface_hub reads its environment once, when it is imported.
 
-Owns: the scenes that test_shelf looks at. The one law: a scene waits for what must happen, and never for a time; every
-scene has a cache of its own.
+A scene waits for what must happen, and never for a time; every scene has a cache of its own.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import gc
 import io
 import itertools
@@ -19,6 +20,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -79,10 +81,10 @@ class Seen:
 
     def over(self) -> None:
         """Waits until nothing is done ahead any more."""
-        from personascope.engines.ahead import THREAD
+        from personascope.engines.hub.prefetch import THREAD_NAME
 
         for thread in threading.enumerate():
-            if thread.name == THREAD:
+            if thread.name == THREAD_NAME:
                 thread.join()
 
     def halfway(self, branch: str, name: str) -> None:
@@ -152,17 +154,17 @@ def checkpoints(labels: Sequence[str]) -> list[Any]:
     return [Checkpoint(LINE, label) for label in labels]
 
 
-def walk(labels: Sequence[str], shelf: Any = None, during: Callable[[str], None] = lambda label: None) -> list[object]:
+def walk(labels: Sequence[str], cache: Any = None, during: Callable[[str], None] = lambda label: None) -> list[object]:
     """What every checkpoint of a lineage answers, or why it is not there."""
     from personascope.core.errors import CheckpointError
     from personascope.core.records import Request, Sampling
     from personascope.engines.opening import Opener, open_engine
 
     request, said = Request("who is there?", Sampling(max_tokens=6, temperature=0)), list[object]()
-    opener = Opener(open_engine if shelf is None else lambda checkpoint: shelf.serve(open_engine(checkpoint)))
+    opener = Opener(open_engine if cache is None else lambda checkpoint: cache.attach(open_engine(checkpoint)))
     order = checkpoints(labels)
-    if shelf is not None:
-        shelf.follow(order)
+    if cache is not None:
+        cache.prefetch_order(order)
     for checkpoint in order:
         try:
             said.append(list(opener(checkpoint).generate([request])[0].tokens))
@@ -172,13 +174,13 @@ def walk(labels: Sequence[str], shelf: Any = None, during: Callable[[str], None]
     return said
 
 
-def loaded(shelf: Any, label: str, model: str = LINE) -> Any:
-    """An engine that gets its weights from a shelf, with them loaded."""
+def loaded(cache: Any, label: str, model: str = LINE) -> Any:
+    """An engine that gets its weights from a cache, with them loaded."""
     from personascope.core.lineages import Checkpoint
     from personascope.core.records import Request, Sampling
     from personascope.engines.opening import open_engine
 
-    engine = shelf.serve(open_engine(Checkpoint(model, label)))
+    engine = cache.attach(open_engine(Checkpoint(model, label)))
     engine.generate([Request("hello", Sampling(max_tokens=1, temperature=0))])
     return engine
 
@@ -194,15 +196,15 @@ def in_a_child(work: Callable[[], None]) -> int:
 
 def killed(seen: Seen, size: int) -> dict[str, object]:
     """A run that is killed while the next checkpoint is half fetched, and the run after it."""
-    from personascope.engines.shelf import Shelf
+    from personascope.engines.hub.prefetch import CheckpointCache
 
     cache = seen.begin("killed")
     seen.stalled = {"step4": threading.Event()}
 
     def work() -> None:
-        shelf = Shelf(disk=int(2.5 * size))
-        shelf.follow(checkpoints(LABELS))
-        engine = loaded(shelf, "step5")
+        cache = CheckpointCache(disk=int(2.5 * size))
+        cache.prefetch_order(checkpoints(LABELS))
+        engine = loaded(cache, "step5")
         signal.pause()
         engine.close()
 
@@ -216,7 +218,7 @@ def killed(seen: Seen, size: int) -> dict[str, object]:
     seen.fetched.clear()
     seen.peak = seen.parts = 0
     with seen.watched():
-        said = walk(LABELS, Shelf(disk=int(2.5 * size)))
+        said = walk(LABELS, CheckpointCache(disk=int(2.5 * size)))
     parts_after = [part.name for part in cache.glob("models--*/blobs/*.incomplete")]
     after = {
         "said": said,
@@ -230,15 +232,15 @@ def killed(seen: Seen, size: int) -> dict[str, object]:
 
 def ended(seen: Seen) -> dict[str, object]:
     """A program that ends while the next checkpoint is being fetched, of which no more ever comes."""
-    from personascope.engines.shelf import Shelf
+    from personascope.engines.hub.prefetch import CheckpointCache
 
     seen.begin("ended")
     seen.stalled = {"step4": threading.Event()}
 
     def work() -> None:
-        shelf = Shelf()
-        shelf.follow(checkpoints(LABELS))
-        loaded(shelf, "step5")
+        cache = CheckpointCache()
+        cache.prefetch_order(checkpoints(LABELS))
+        loaded(cache, "step5")
         os.read(told, 1)
         sys.exit(7)
 
@@ -246,7 +248,7 @@ def ended(seen: Seen) -> dict[str, object]:
     child = in_a_child(work)
     half = seen.awaited("step4")
     os.write(tell, b"!")
-    _, status = os.waitpid(child, 0)  # where it hung, so would this, and test_shelf would see it
+    _, status = os.waitpid(child, 0)  # where it hung, so would this, and test_checkpoint_cache would see it
     ended_while_it_stalled = seen.patient
     seen.stalled.pop("step4").set()
     return {"half": half, "while": ended_while_it_stalled, "code": os.waitstatus_to_exitcode(status)}
@@ -254,15 +256,15 @@ def ended(seen: Seen) -> dict[str, object]:
 
 def budget(seen: Seen, size: int) -> dict[str, object]:
     """A lineage of five where two and a half fit, and one of the five was there before."""
-    from personascope.engines import hub
-    from personascope.engines.shelf import Shelf
+    from personascope.engines.hub import download
+    from personascope.engines.hub.prefetch import CheckpointCache
 
     seen.begin("budget", theirs=["step1"])
-    hub.fetch(LINE, commit(LINE, "step1"), ["*"])
+    download.fetch(LINE, commit(LINE, "step1"), ["*"])
     seen.fetched.clear()
     during: dict[str, list[str]] = {}
     with seen.watched():
-        said = walk(LABELS, Shelf(disk=int(2.5 * size)), lambda label: during.update({label: seen.there()}))
+        said = walk(LABELS, CheckpointCache(disk=int(2.5 * size)), lambda label: during.update({label: seen.there()}))
     offline_texts = sorted(path.parent.name for path in seen.cache.glob("models--*/snapshots/*/config.json"))
     facts = {"said": said, "fetched": seen.fetched, "peak": seen.peak / size, "there": seen.there(), "during": during}
     return {**facts, "configs": len(offline_texts)}
@@ -270,164 +272,175 @@ def budget(seen: Seen, size: int) -> dict[str, object]:
 
 def ahead(seen: Seen, size: int) -> dict[str, object]:
     """Without a limit: the next one comes while the present one is in use. With room for one: when it is closed."""
-    from personascope.engines.shelf import Shelf
+    from personascope.engines.hub.prefetch import CheckpointCache
 
     seen.begin("ahead")
     some = LABELS[:3]
     following = dict(itertools.pairwise(some))
     came = []
-    said = walk(some, Shelf(), lambda label: came.append(label not in following or seen.awaited(following[label])))
+    said = walk(
+        some, CheckpointCache(), lambda label: came.append(label not in following or seen.awaited(following[label]))
+    )
     without = {"said": said, "came": came, "fetched": list(seen.fetched), "there": seen.there()}
     seen.begin("tight")
-    shelf = Shelf(disk=int(1.5 * size))
-    shelf.follow(checkpoints(LABELS))
+    cache = CheckpointCache(disk=int(1.5 * size))
+    cache.prefetch_order(checkpoints(LABELS))
     with seen.watched():
-        engine = loaded(shelf, "step5")
+        engine = loaded(cache, "step5")
         before = list(seen.fetched)
         engine.close()
         after = seen.awaited("step4")
-        loaded(shelf, "step4").close()
+        loaded(cache, "step4").close()
     return {**without, "before": before, "after": after, "peak": seen.peak / size}
 
 
 def staying(seen: Seen, size: int) -> dict[str, object]:
-    """A checkpoint of the order that stays in use beside the others; and one shelf for two walks."""
-    from personascope.engines.shelf import Shelf
+    """A checkpoint of the order that stays in use beside the others; and one cache for two walks."""
+    from personascope.engines.hub.prefetch import CheckpointCache
 
     seen.begin("staying")
     seen.stalled = {"step4": threading.Event()}
-    shelf = Shelf()
-    shelf.follow(checkpoints(LABELS[:4]), beside=checkpoints(["step3"]))
-    first = loaded(shelf, "step5")
+    cache = CheckpointCache()
+    cache.prefetch_order(checkpoints(LABELS[:4]), beside=checkpoints(["step3"]))
+    first = loaded(cache, "step5")
     came = [seen.awaited("step4")]
-    beside = loaded(shelf, "step3")
+    beside = loaded(cache, "step3")
     seen.stalled.pop("step4").set()
     first.close()
-    loaded(shelf, "step4").close()
+    loaded(cache, "step4").close()
     came.append(seen.awaited("step2"))
     beside.close()
     found = {"came": came, "fetched": list(seen.fetched)}
     seen.begin("twice")
-    shelf = Shelf(disk=int(1.5 * size))
+    cache = CheckpointCache(disk=int(1.5 * size))
     with seen.watched():
-        said = walk(LABELS[:2], shelf) + walk(LABELS[1::-1], shelf)
+        said = walk(LABELS[:2], cache) + walk(LABELS[1::-1], cache)
     return found | {"said": said, "peak": seen.peak / size}
 
 
 def door(seen: Seen, size: int) -> dict[str, object]:
     """What is refused before anything is fetched."""
     from personascope.core.lineages import Checkpoint
-    from personascope.engines.room import Room
-    from personascope.engines.shelf import Shelf
+    from personascope.engines.hub.disk import DiskBudget
+    from personascope.engines.hub.prefetch import CheckpointCache
 
     cache = seen.begin("door")
-    small, post = Shelf(disk=size // 2), [Checkpoint(POST)]
+    small, post = CheckpointCache(disk=size // 2), [Checkpoint(POST)]
+    one, two = CheckpointCache(disk=int(1.5 * size)), CheckpointCache(disk=int(2.5 * size))
     found = {
-        "small": refusal(lambda: small.follow(checkpoints(LABELS))),
-        "beside": refusal(lambda: Shelf(disk=int(1.5 * size)).follow(checkpoints(LABELS), beside=post)),
-        "enough": refusal(lambda: Shelf(disk=int(2.5 * size)).follow(checkpoints(LABELS), beside=post)),
-        "gone": refusal(lambda: small.follow(checkpoints(["gone"]))),
-        "unchecked": refusal(lambda: loaded(Shelf(disk=size // 2), "step5")),
+        "small": refusal(lambda: small.prefetch_order(checkpoints(LABELS))),
+        "beside": refusal(lambda: one.prefetch_order(checkpoints(LABELS), beside=post)),
+        "enough": refusal(lambda: two.prefetch_order(checkpoints(LABELS), beside=post)),
+        "gone": refusal(lambda: small.prefetch_order(checkpoints(["gone"]))),
+        "unchecked": refusal(lambda: loaded(CheckpointCache(disk=size // 2), "step5")),
         "fetched": list(seen.fetched),
     }
-    shelf = Shelf(disk=int(1.5 * size))
-    first = loaded(shelf, "step5")
-    found["in_use"] = refusal(lambda: loaded(shelf, "step4"))
+    cache = CheckpointCache(disk=int(1.5 * size))
+    first = loaded(cache, "step5")
+    found["in_use"] = refusal(lambda: loaded(cache, "step4"))
     first.close()
-    loaded(shelf, "step4").close()
+    loaded(cache, "step4").close()
     notes = cache / ".locks" / "personascope" / "notes.json"
     notes.write_text("{")
-    found["notes"] = refusal(lambda: loaded(shelf, "step3"))
-    found["without"] = refusal(lambda: loaded(Shelf(), "step3").close())
+    found["notes"] = refusal(lambda: loaded(cache, "step3"))
+    found["without"] = refusal(lambda: loaded(CheckpointCache(), "step3").close())
     notes.unlink()
-    loaded(shelf, "step2").close()
-    return found | {"there": seen.there(), "limit": Room().limit}
+    loaded(cache, "step2").close()
+    return found | {"there": seen.there(), "limit": DiskBudget().limit}
 
 
 def gone(seen: Seen) -> dict[str, object]:
-    """Revisions that are not there, or whose weights are not: the same words with a shelf and without."""
-    from personascope.engines.shelf import Shelf
+    """Revisions that are not there, or whose weights are not: the same words with a cache and without."""
+    from personascope.engines.hub.prefetch import CheckpointCache
 
     labels = ["step5", "gone", "hollow", "step4"]
     seen.begin("gone")
     plain = walk(labels[1:3])
-    return {"plain": plain, "shelf": walk(labels, Shelf()), "limited": walk(labels, Shelf(disk=10**9))}
+    return {
+        "plain": plain,
+        "cache": walk(labels, CheckpointCache()),
+        "limited": walk(labels, CheckpointCache(disk=10**9)),
+    }
 
 
 def shared(seen: Seen, size: int) -> dict[str, object]:
     """Two revisions of one content; an engine nobody has any more; a checkpoint another process uses."""
-    from personascope.engines import hub
-    from personascope.engines.shelf import Shelf
+    from personascope.engines.hub import download
+    from personascope.engines.hub.prefetch import CheckpointCache
 
     seen.begin("shared")
-    shelf = Shelf(disk=int(1.5 * size))
-    loaded(shelf, "step5").close()
-    hub.fetch(LINE, commit(LINE, "same"), ["*"])  # somebody else's, and the content of step5
+    cache = CheckpointCache(disk=int(1.5 * size))
+    loaded(cache, "step5").close()
+    download.fetch(LINE, commit(LINE, "same"), ["*"])  # somebody else's, and the content of step5
     fetched = list(seen.fetched)
-    lost = loaded(shelf, "step4")  # the name of step5 goes, its content stays
+    lost = loaded(cache, "step4")  # the name of step5 goes, its content stays
     found = {"fetched": fetched, "there": seen.there(), "intact": seen.intact("same")}
     del lost
     gc.collect()
-    loaded(shelf, "step3").close()
-    code = (
-        "import sys; from personascope.engines.room import Room; hold = Room().held(*sys.argv[1:]); print(flush=True)"
-    )
-    held = [sys.executable, "-c", code + "; sys.stdin.read()", LINE, commit(LINE, "step3")]
+    loaded(cache, "step3").close()
+    code = "import sys; from personascope.engines.hub.disk import DiskBudget; lock = DiskBudget().lock(*sys.argv[1:])"
+    held = [sys.executable, "-c", code + "; print(flush=True); sys.stdin.read()", LINE, commit(LINE, "step3")]
     environment = os.environ | {"HF_HUB_CACHE": str(seen.cache)}
     with subprocess.Popen(held, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        found |= {"refused": refusal(lambda: loaded(shelf, "step2")), "kept": seen.there()}
+        found |= {"refused": refusal(lambda: loaded(cache, "step2")), "kept": seen.there()}
         process.kill()
-    loaded(shelf, "step2").close()
+    loaded(cache, "step2").close()
     return found | {"after": seen.there()}
 
 
 def theirs(seen: Seen, size: int) -> dict[str, object]:
     """What somebody fetched for himself: after he deleted ours, and after ours was stopped on its way."""
-    from personascope.engines import cached, hub
-    from personascope.engines.shelf import Shelf
+    from personascope.engines.hub import download
+    from personascope.engines.hub.prefetch import CheckpointCache
 
     cache = seen.begin("theirs")
     seen.stalled = {"step4": threading.Event()}
-    shelf = Shelf(disk=int(2.5 * size))
-    shelf.follow(checkpoints(LABELS))
-    engine = loaded(shelf, "step5")
+    cache = CheckpointCache(disk=int(2.5 * size))
+    cache.prefetch_order(checkpoints(LABELS))
+    engine = loaded(cache, "step5")
     seen.awaited("step4")
-    shelf.follow(())
+    cache.prefetch_order(())
     seen.stalled.pop("step4").set()
     seen.over()
     notes = json.loads((cache / ".locks" / "personascope" / "notes.json").read_text())
     stopped = {"stopped": seen.there(), "noted": [each["commit"] for each in notes]}
     engine.close()
-    mine = cached.snapshot_of(LINE, commit(LINE, "step5")) / WEIGHTS
+    mine = download.snapshot_folder(LINE, commit(LINE, "step5")) / WEIGHTS
     mine.resolve().unlink()
     mine.unlink()
     for label in ("step5", "step4"):
-        hub.fetch(LINE, commit(LINE, label), ["*"])
+        download.fetch(LINE, commit(LINE, label), ["*"])
     for label in LABELS[2:]:
-        loaded(Shelf(disk=int(1.5 * size)), label).close()
+        loaded(CheckpointCache(disk=int(1.5 * size)), label).close()
     return stopped | {"there": seen.there()}
+
+
+def no_flock(*_: object) -> None:
+    raise OSError(errno.ENOSYS, "this system has no flock")
 
 
 def without(seen: Seen, size: int) -> dict[str, object]:
     """Without room on the disk for the next one; and on a system without locks."""
-    from personascope.engines.shelf import Shelf
+    from personascope.engines.hub.prefetch import CheckpointCache
 
     seen.begin("vast")
-    shelf, order = Shelf(), ["step5", hub_stand_in.VAST]
-    shelf.follow(checkpoints(order))
-    loaded(shelf, order[0]).close()
+    cache, order = CheckpointCache(), ["step5", hub_stand_in.VAST]
+    cache.prefetch_order(checkpoints(order))
+    loaded(cache, order[0]).close()
     seen.over()
     ahead = list(seen.fetched)
-    loaded(shelf, order[1]).close()
+    loaded(cache, order[1]).close()
     found: dict[str, object] = {"ahead": ahead, "fetched": list(seen.fetched)}
     seen.begin("lockless")
-    locks, sys.modules["fcntl"] = sys.modules["fcntl"], None  # type: ignore[assignment]
-    found["locks"] = refusal(lambda: loaded(Shelf(disk=2 * size), "step5"))
-    found["said"] = walk(LABELS[:2], Shelf())
-    seen.over()
-    sys.modules["fcntl"] = locks
+    locks, fcntl.flock = fcntl.flock, no_flock
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # huggingface_hub's own locks warn that they do without
+        found["locks"] = refusal(lambda: loaded(CheckpointCache(disk=2 * size), "step5"))
+        found["said"] = walk(LABELS[:2], CheckpointCache())
+        seen.over()
+    fcntl.flock = locks
     return found
 
 
@@ -435,17 +448,17 @@ def older(seen: Seen, size: int) -> dict[str, object]:
     """The same with a huggingface_hub that cannot delete single files."""
     from huggingface_hub import HFCacheInfo
 
-    from personascope.engines import hub
-    from personascope.engines.shelf import Shelf
+    from personascope.engines.hub import download
+    from personascope.engines.hub.prefetch import CheckpointCache
 
     seen.begin("older")
     if deleting := getattr(HFCacheInfo, "delete_files", None):
         del HFCacheInfo.delete_files
-    shelf = Shelf(disk=int(1.5 * size))
-    loaded(shelf, "step5").close()
-    hub.fetch(LINE, commit(LINE, "same"), ["*"])
-    loaded(shelf, "step4").close()
-    loaded(shelf, "step3").close()
+    cache = CheckpointCache(disk=int(1.5 * size))
+    loaded(cache, "step5").close()
+    download.fetch(LINE, commit(LINE, "same"), ["*"])
+    loaded(cache, "step4").close()
+    loaded(cache, "step3").close()
     if deleting:
         HFCacheInfo.delete_files = deleting
     contents = [blob for blob in seen.cache.glob("models--*/blobs/*") if blob.name in seen.contents]
@@ -454,13 +467,15 @@ def older(seen: Seen, size: int) -> dict[str, object]:
 
 def together(seen: Seen, size: int) -> dict[str, object]:
     """Two walks of one cache at once, in both directions."""
-    from personascope.engines.shelf import Shelf
+    from personascope.engines.hub.prefetch import CheckpointCache
 
     seen.begin("together")
     said: dict[str, list[object]] = {}
     orders = {"down": LABELS[:3], "up": LABELS[2::-1]}
     threads = [
-        threading.Thread(target=lambda name=name: said.update({name: walk(orders[name], Shelf(disk=int(4.5 * size)))}))
+        threading.Thread(
+            target=lambda name=name: said.update({name: walk(orders[name], CheckpointCache(disk=int(4.5 * size)))})
+        )
         for name in orders
     ]
     with seen.watched():
@@ -509,10 +524,11 @@ def commands(seen: Seen, size: int, work: Path) -> dict[str, object]:
 
 def studied(seen: Seen, size: int, work: Path) -> dict[str, object]:
     """A study that steers another model along a lineage, with a limit and without: what was recorded."""
-    from personascope.engines.shelf import Shelf
+    from personascope.studies.trace_study import study_of
+
+    from personascope.engines.hub.prefetch import CheckpointCache
     from personascope.store.store import Store
     from personascope.studies.run import run_in
-    from personascope.studies.trace_study import study_of
 
     asked = {"max_tokens": 4, "draws": 1, "temperature": 1.0}
     way = {"layer": 2, "strength": 1.0, "unit": "vector"}
@@ -520,11 +536,11 @@ def studied(seen: Seen, size: int, work: Path) -> dict[str, object]:
     table |= {"limit": 1, "extraction": asked, "evaluation": asked, "controls": {"random": 0, "shuffled": 0}}
     table |= {"traits": [{"trait": "cruel", "extract": "lab", "points": [{"steering": way}]}]}
     found: dict[str, object] = {}
-    for name, shelf in (("plain", Shelf()), ("disk", Shelf(disk=int(2.5 * size)))):
+    for name, cache in (("plain", CheckpointCache()), ("disk", CheckpointCache(disk=int(2.5 * size)))):
         seen.begin(f"study-{name}")
         store = Store(work / f"study-{name}")
         with seen.watched():
-            run_in(store, study_of(table, source="test"), shelf=shelf)
+            run_in(store, study_of(table, source="test"), checkpoint_cache=cache)
         with contextlib.closing(sqlite3.connect(next(store.path.glob("*.sqlite*")))) as records:
             found[f"records-{name}"] = sorted(records.execute("SELECT key, value FROM records").fetchall())
         found |= {f"peak-{name}": seen.peak / size, f"fetched-{name}": list(seen.fetched)}
@@ -556,15 +572,15 @@ def main(root: Path, work: Path) -> None:
         "commands": commands(seen, size, work),
     }
     found["studied"] = studied(seen, size, work)
-    from personascope.engines.shelf import Shelf
+    from personascope.engines.hub.prefetch import CheckpointCache
 
     cache = seen.begin("offline")
-    walk(LABELS[:2], Shelf(disk=int(2.5 * size)))
+    walk(LABELS[:2], CheckpointCache(disk=int(2.5 * size)))
     server.shutdown()
     server.server_close()
-    found["offline"] = walk(LABELS[:3], Shelf(disk=int(2.5 * size)))
+    found["offline"] = walk(LABELS[:3], CheckpointCache(disk=int(2.5 * size)))
     next(cache.glob(f"models--*/snapshots/{commit(LINE, 'step4')}/{WEIGHTS}")).unlink()
-    found["unreached"] = refusal(lambda: loaded(Shelf(disk=int(2.5 * size)), "step4"))
+    found["unreached"] = refusal(lambda: loaded(CheckpointCache(disk=int(2.5 * size)), "step4"))
     shutil.rmtree(cache)
     print(json.dumps(found))
 

@@ -1,10 +1,8 @@
-"""How providers differ: what their servers take, ignore or refuse, as data.
+"""How providers differ: what their servers accept, ignore or reject, as data (``data/providers/*.toml``).
 
-Owns: :class:`Profile` and :func:`profile_of`. The one law: a judge asks everyone for the same, and a profile alone
-turns that into what one provider's server takes. A provider nobody described gets the plain protocol.
-
-The facts are in ``data/providers/*.toml``, each with where it comes from. What a profile sends otherwise, or keeps
-back, is part of a judge's name, because it changes what is said.
+Judges and writers make the same request for every provider, and a profile alone turns it into what one provider's
+server accepts. A provider without a file gets the plain protocol. What a profile changes in a request is part of a
+judge's name, because it changes the answer.
 """
 
 from __future__ import annotations
@@ -14,11 +12,13 @@ import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from personascope.core.errors import JudgeError
 from personascope.core.files import bundled, read_toml, value_of
-from personascope.judges.readout import Mode
+
+Mode = Literal["expectation", "digits", "text"]
+"""How a model's answer is read as a score: see :class:`personascope.judges.readout.Rule`."""
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-import shelf_session
+import checkpoint_cache_session
+from checkpoint_cache_session import LABELS, LINE
 from hub_stand_in import commit
 from personascope.core.errors import DiskError
-from personascope.engines.ahead import read_ahead
-from personascope.engines.host import free_on_host
-from personascope.engines.room import bytes_in, said
-from shelf_session import LABELS, LINE
+from personascope.engines.hub.disk import InsufficientSpace, format_size, parse_size
+from personascope.engines.hub.prefetch import read_ahead
+from personascope.engines.memory import free_on_host
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What one process saw, scene by scene; and what it printed beside."""
     root, work = tmp_path_factory.mktemp("hub") / "root", tmp_path_factory.mktemp("work")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
-    command = [sys.executable, shelf_session.__file__, str(root), str(work)]
+    command = [sys.executable, checkpoint_cache_session.__file__, str(root), str(work)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=500, env=kept)
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -83,7 +83,7 @@ def test_what_stays_in_use_beside_a_lineage_is_no_step_of_it(session: dict[str, 
     )
 
 
-def test_one_shelf_serves_one_walk_after_the_other(session: dict[str, Any], plain: list[list[int]]) -> None:
+def test_one_cache_serves_one_walk_after_the_other(session: dict[str, Any], plain: list[list[int]]) -> None:
     seen = session["staying"]
     assert seen["said"] == [*plain[:2], *plain[1::-1]]
     assert seen["peak"] == 1
@@ -124,7 +124,8 @@ def test_what_does_not_fit_is_refused_in_a_line_with_both_numbers(
     session: dict[str, Any], asked: str, told: str
 ) -> None:
     refused = session["door"][asked]
-    assert refused.startswith("DiskError: ")
+    assert refused.startswith(("DiskError: ", "InsufficientSpace: "))
+    assert issubclass(InsufficientSpace, DiskError)
     assert told in refused
     assert "\n" not in refused
 
@@ -142,7 +143,7 @@ def test_a_fault_ahead_is_silent_and_comes_up_when_the_checkpoint_is_opened(
     seen = session["gone"]
     assert "no such revision" in seen["plain"][0]
     assert "no weights" in seen["plain"][1]
-    assert seen["shelf"] == seen["limited"] == [plain[0], *seen["plain"], plain[1]]
+    assert seen["cache"] == seen["limited"] == [plain[0], *seen["plain"], plain[1]]
     assert session["printed"] == "", "something was printed that nobody asked for"
 
 
@@ -248,7 +249,7 @@ def test_without_the_hub_what_the_cache_has_is_used(session: dict[str, Any], pla
     ],
 )
 def test_a_size_is_a_number_and_a_unit(text: str, size: int) -> None:
-    assert bytes_in(text) == size
+    assert parse_size(text) == size
 
 
 @pytest.mark.parametrize(
@@ -256,14 +257,14 @@ def test_a_size_is_a_number_and_a_unit(text: str, size: int) -> None:
 )
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(DiskError, match="is no size on the disk: give a number and a unit, as in 100GB or 80GiB"):
-        bytes_in(text)
+        parse_size(text)
 
 
 @pytest.mark.parametrize(
     ("size", "told"), [(0, "0 bytes"), (999, "999 bytes"), (182_824, "182.8 kB"), (14_595_000_000, "14.6 GB")]
 )
 def test_sizes_are_said_in_the_units_they_are_given_in(size: int, told: str) -> None:
-    assert said(size) == told
+    assert format_size(size) == told
 
 
 def test_files_are_read_ahead_only_while_memory_for_twice_as_much_is_free(tmp_path: Path) -> None:
