@@ -110,9 +110,7 @@ class FacetsStudy(SeriesStudy):
                 last = last or milestone
             except CheckpointError as problem:
                 absent.append(f"{milestone.label}: {problem}")
-        context.checkpoint_cache.prefetch_order(
-            ()
-        )  # what is asked of the last milestone once more is no step of the walk
+        context.checkpoint_cache.prefetch_order(())  # asking the last one once more is no step of the walk
         if not rows:
             raise CheckpointError(f"study '{self.name}': no checkpoint could be had: {absent[0]}")
         answers = pd.concat(rows[::-1], ignore_index=True)

@@ -77,7 +77,8 @@ def trained_model(
         context.open_engine(base).read(())  # a training loads the weights
         return Run(out, (), float("nan"), (), False, {})
 
-    return context.obtain(what, load=lambda: kept(out), make=make, stand_in=stand_in)
+    called = f"the model tuned on {', '.join(config.data)}"
+    return context.obtain(what, load=lambda: kept(out), make=make, stand_in=stand_in, called=called)
 
 
 def samples_for(context: RunContext, names: Sequence[str], *, limit: int | None, seed: int) -> list[Sample]:

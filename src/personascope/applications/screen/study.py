@@ -187,7 +187,7 @@ class ScreenStudy(BaseStudy):
             yield Summary("trained on what was left (score points)", *_shown(table, 1))
 
     def counts(self) -> dict[str, int]:
-        """Computed from the study's numbers, since its datasets may not be there yet: those without a count add none."""
+        """Computed from the study's numbers, since datasets may not be there yet: those without a count add none."""
         seeds = len(self.seeds)
         mixed = [sum((each.contamination | each.clean).values()) for each in self.filterings]
         sets = {name for each in self.separations for name in (*each.positive, *each.negative)}
