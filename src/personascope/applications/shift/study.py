@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numpy as np
+
 from personascope.applications.finetune.config import Finetuning, Training
 from personascope.applications.finetune.keeping import samples_for, trained_model
 from personascope.applications.shift.core import (
@@ -27,7 +29,7 @@ from personascope.core.files import check_name
 from personascope.core.lineages import Checkpoint
 from personascope.core.records import Bar, Sampling, Span
 from personascope.core.traits import Trait, load_trait
-from personascope.core.vectors import NoVector, load_vector
+from personascope.core.vectors import NoVector, PersonaVector, load_vector
 from personascope.engines import Engine
 from personascope.judges import Judge
 from personascope.studies.base import BaseStudy, Failure, Figure, Item, Page, Summary, Table, beside
@@ -155,7 +157,7 @@ class ShiftStudy(BaseStudy):
         for each, trait in zip(self.traits, traits, strict=True):
             check_layer(each.layer, base.last_layer, base.checkpoint.label)
             if each.vector:
-                given[each.trait] = Watched(trait, load_vector(each.vector), each.layer)
+                given[each.trait] = Watched(trait, _vector(each, base, context), each.layer)
         there = [one for each in self.models if each.path for one in tuned_models(base.checkpoint, [each.path])]
         check_related(base, [context.open_engine(each.checkpoint) for each in there], list(given.values()))
         for model in self.models:
@@ -190,6 +192,14 @@ class ShiftStudy(BaseStudy):
         if isinstance(vector, NoVector):
             return Failure(f"{trait.name}: no vector at {engine.checkpoint.label} ({vector.counts})")
         return Watched(trait, vector, layer)
+
+
+def _vector(each: ShiftedTrait, base: Engine, context: RunContext) -> PersonaVector:
+    """The vector of a trait's file; where a study is only counted, one that fits what is in the model's place."""
+    if not context.asks_only:
+        return load_vector(each.vector)
+    directions = np.ones((base.last_layer + 1, base.hidden_size), np.float32)
+    return PersonaVector(directions, directions[:, 0], each.trait, each.form, base.checkpoint)
 
 
 def items_of(found: Shifted, out: Path) -> Iterator[Item]:
