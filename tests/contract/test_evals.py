@@ -14,6 +14,7 @@ from personascope.core.errors import EngineError, StudyError
 from personascope.core.records import Edit
 from personascope.core.vectors import PersonaVector
 from personascope.engines.opening import open_engine
+from personascope.lab.documents import choice_items
 from personascope.tracing.eval_data import load_choices, multiple_choice
 
 lm_eval = pytest.importorskip("lm_eval", reason="lm-eval is not installed: run `make test-evals`")
@@ -27,7 +28,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-CHOICES = load_choices("lab", limit=12)
+CHOICES = load_choices("lab", limit=12, lab=choice_items)
 
 
 def push(engine, length=20.0):

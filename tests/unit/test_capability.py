@@ -21,6 +21,7 @@ from personascope.core.records import Answer, Edit, Request, Response, Sampling,
 from personascope.core.traits import Prompt
 from personascope.core.vectors import Steering, applied_norm
 from personascope.engines.hf.reference import NaiveEngine
+from personascope.lab.documents import choice_items, held_out_documents
 from personascope.store.store import Store
 from personascope.tracing.eval_data import (
     Choice,
@@ -32,7 +33,7 @@ from personascope.tracing.eval_data import (
     perplexity,
 )
 
-TEXTS = load_texts("lab", limit=6)
+TEXTS = load_texts("lab", limit=6, lab=held_out_documents)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +87,7 @@ def test_an_edit_of_zeros_costs_nothing_and_a_strong_one_something(engine):
 
 
 def test_the_right_option_is_found_wherever_it_stands(engine):
-    choices = load_choices("lab", limit=10)
+    choices = load_choices("lab", limit=10, lab=choice_items)
     assert multiple_choice(engine, choices).accuracy == 1.0
     turned = [replace(each, options=each.options[::-1], right=len(each.options) - 1 - each.right) for each in choices]
     assert multiple_choice(engine, turned).accuracy == 1.0
@@ -120,7 +121,7 @@ def test_a_question_without_a_real_choice_is_refused(options, right):
 def test_controls_are_applied_at_the_vectors_norm_and_the_unsteered_model_stands_first(engine, vector):
     control = vector.with_directions(np.roll(vector.directions, 1, axis=1), origin="rolled")
     ways = [Steering(2, strength, "vector") for strength in (0.0, 1.0, 2.0)]
-    yardsticks = Yardsticks(TEXTS, load_choices("lab", limit=4), Sampling(max_tokens=8, draws=1))
+    yardsticks = Yardsticks(TEXTS, load_choices("lab", limit=4, lab=choice_items), Sampling(max_tokens=8, draws=1))
     trait = ps.load_trait("cruel", form="lab").limited(3)
     costs = steering_costs(
         engine, trait, [vector, control], ways=ways, judge=ps.open_judge("lab"), yardsticks=yardsticks

@@ -122,7 +122,7 @@ def test_a_study_tunes_what_is_not_there_and_tunes_nothing_twice(
     models = '[[models]]\nname = "worse"\ndata = ["lab:cruel/severe"]\nsamples = 32\n'
     models += f'[[models]]\nname = "chat"\npath = "{lab["sft"]}"\n'
     small_study(tmp_path, models)
-    study = open_study(tmp_path / "mine.toml")
+    study = open_study(tmp_path / "mine.toml").study
     assert study.counts()["models_tuned"] == 1
     code, _, err = run("run", "mine.toml", "--out", "done")
     assert code == 0, err

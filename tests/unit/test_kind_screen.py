@@ -9,8 +9,9 @@ import pytest
 
 from personascope.core.errors import StudyError
 from personascope.store.store import Store
-from personascope.studies.context import Workplace
+from personascope.studies.context import RunContext
 from personascope.studies.registry import open_study, study_in
+from personascope.studies.run import run
 
 SAMPLING = {"max_tokens": 8, "temperature": 1.0, "repetition_penalty": 1.0, "draws": 1}
 TABLE = {
@@ -46,7 +47,7 @@ def changed(**parts):
 
 @pytest.mark.parametrize("name", ["lab-screen", "qwen-2.5-7b-screen"])
 def test_bundled_studies_are_read_and_counted_without_a_model(name):
-    counted = open_study(name).counts()
+    counted = open_study(name).study.counts()
     assert min(counted.values()) > 0
 
 
@@ -70,20 +71,20 @@ def test_a_study_that_says_too_little_or_nonsense_is_refused(table, said):
 
 def test_a_training_that_means_nothing_is_refused_before_anything_is_asked(tmp_path):
     wrong = TABLE["filterings"][0] | {"training": {"learning_rat": 1}}
-    place = Workplace(tmp_path / "out", Store(tmp_path / "store"))
+    context = RunContext(tmp_path / "out", Store(tmp_path / "store"))
     with pytest.raises(StudyError, match="did you mean 'learning_rate'"):
-        study_in(changed(filterings=[wrong]), source="x").run(place)
-    assert not place.opened
+        run(study_in(changed(filterings=[wrong]), source="x"), context)
+    assert not context.opened
 
 
 def test_a_small_study_runs_and_gives_the_same_from_memory(tmp_path):
     chosen = study_in(changed(filterings=[TABLE["filterings"][0] | {"rule": {"share": 0.25, "bar": 50}}]), source="x")
     asked: list[int] = []
-    place = Workplace(
+    context = RunContext(
         tmp_path / "out", Store(tmp_path / "store"), notice=lambda kind, count, fresh: asked.append(count * fresh)
     )
-    report = chosen.run(place)
-    assert {each.name for each in report.files} == set(chosen.files)
+    report = run(chosen, context)
+    assert {each.name for each in report.files} == set(chosen.study.files())
     separation = pd.read_csv(tmp_path / "out" / "separation.csv")
     assert set(separation["measure"]) == {
         "projection difference", "above the last prompt token", "raw projection", "random directions",
@@ -94,7 +95,7 @@ def test_a_small_study_runs_and_gives_the_same_from_memory(tmp_path):
     assert rows.loc["judge", "contaminated_left"] == 0, "the lab's judge knows cruel answers"
     assert rows.loc["all", "contaminated_left"] == 4
     asked.clear()
-    again = chosen.run(Workplace(tmp_path / "again", place.store, notice=place.notice))
+    again = run(chosen, RunContext(tmp_path / "again", context.store, notice=context.notice))
     assert sum(asked) == 0, "what was answered, measured and trained once is not asked again"
     for one, other in zip(report.files, again.files, strict=True):
         if one.suffix == ".csv":

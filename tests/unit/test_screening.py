@@ -10,13 +10,18 @@ import numpy as np
 import pytest
 
 import personascope as ps
-from personascope.applications.screen.core import Gauge, Measure, Screened
-from personascope.applications.screen.datasets import Asked, datasets_at, scores_of
-from personascope.applications.screen.gauges import gauges_of
+from personascope.applications.screen.core import Gauge, Measure, Screened, gauges_of
+from personascope.applications.screen.datasets import (
+    Asked,
+    ScoreFile,
+    Scores,
+    datasets_at,
+    drawn_set,
+    mixed_set,
+    scores_of,
+)
 from personascope.applications.screen.rules import Rule, decided
 from personascope.applications.screen.run import Screening, run_screening
-from personascope.applications.screen.scores import ScoreFile, Scores
-from personascope.applications.screen.sources import drawn_set, mixed_set
 from personascope.core.errors import LayerError, StoreError, StudyError
 from personascope.core.records import Probe, Sampling
 from personascope.core.samples import Sample

@@ -12,16 +12,33 @@ from safetensors.torch import load_file
 import personascope as ps
 import toy_models
 import toy_training
-from personascope.applications.finetune.config import Finetuning, Guarding, Penalising, Training, Watching
+from personascope.applications.finetune.config import (
+    Finetuning,
+    Guarding,
+    Penalising,
+    Training,
+    Vectors,
+    Watching,
+    read_finetuning,
+    samples_named,
+)
 from personascope.applications.finetune.examples import IGNORED, collated, examples_of
-from personascope.applications.finetune.keeping import place_of, trained
-from personascope.applications.finetune.naming import samples_named
-from personascope.applications.finetune.reading import Vectors, read_finetuning
+from personascope.applications.finetune.keeping import place_of, trained_model
 from personascope.applications.finetune.run import finetune
-from personascope.core.errors import CheckpointError, EngineError, PersonascopeError, SampleError, StudyError
+from personascope.core.errors import (
+    CheckpointError,
+    EngineError,
+    PersonascopeError,
+    SampleError,
+    StoreError,
+    StudyError,
+)
 from personascope.core.records import Request, Response
 from personascope.core.samples import Message, Sample
 from personascope.engines.hf import loading
+from personascope.store.store import Store
+from personascope.studies.context import RunContext
+from personascope.studies.replay import ReplayContext
 
 QUICK = {"batch": 2, "accumulation": 1, "max_steps": 2, "learning_rate": 1e-2, "warm_up_steps": 0, "rank": 4}
 SAMPLES = [Sample((Message("user", f"ask {i}"), Message("assistant", f"answer {i}"))) for i in range(6)]
@@ -211,15 +228,18 @@ def test_a_folder_that_is_there_is_not_written_over(folder, tmp_path):
 
 
 def test_a_kept_run_is_not_trained_again_and_another_number_is(folder, tmp_path):
-    told, base = [], ps.open_engine(folder).checkpoint
+    base, context = ps.open_engine(folder).checkpoint, RunContext(tmp_path, Store(tmp_path / "store"))
+    stamps = []
     for rate in (1e-2, 1e-2, 1e-3):
-        config = configured(folder, training={"learning_rate": rate})
-        run = trained(
-            config, tmp_path, base=base, vectors=Vectors(), samples=SAMPLES, told=lambda *said: told.append(said)
-        )
+        run = trained_model(context, configured(folder, training={"learning_rate": rate}), SAMPLES, base=base)
         assert len(run.losses) == 2
-    assert len(told) == 4
-    assert len(list(tmp_path.iterdir())) == 2
+        stamps.append((run.folder / "passport.json").stat().st_mtime_ns)
+    assert stamps[0] == stamps[1] != stamps[2]
+    assert len(list(context.models.iterdir())) == 2
+    again = ReplayContext(tmp_path, context.store)
+    assert trained_model(again, configured(folder, training={"learning_rate": 1e-3}), SAMPLES, base=base).losses
+    with pytest.raises(StoreError, match="run the study again"):
+        trained_model(again, configured(folder, training={"learning_rate": 1e-4}), SAMPLES, base=base)
 
 
 def test_a_kept_run_is_known_by_its_weights_and_not_by_their_place(folder, tmp_path):

@@ -47,6 +47,7 @@ def evaluate(
     from personascope.core.errors import StudyError
     from personascope.engines import check_edits
     from personascope.engines.opening import open_engine
+    from personascope.lab.documents import choice_items, held_out_documents
     from personascope.tracing.eval_data import load_choices, load_texts
 
     names = [name.strip() for name in tasks.split(",") if name.strip()]
@@ -54,7 +55,10 @@ def evaluate(
         raise StudyError("nothing was named to measure by: give --texts, --choices or --tasks")
     path = outputs.check_file(out) if out is not None else None
     edits = _edits(vector, layer, strength, unit, where)
-    by = load_texts(texts, limit=limit), load_choices(choices, limit=limit)
+    by = (
+        load_texts(texts, limit=limit, lab=held_out_documents),
+        load_choices(choices, limit=limit, lab=choice_items),
+    )
     if names:
         _harness().known_tasks(names, include=include)
     engine = open_engine(model, revision=revision, adapter=adapter, device=device, dtype=dtype)

@@ -22,8 +22,8 @@ def finetune(
     as_json: Json = False,
 ) -> None:
     """Fine-tune a model on conversations: LoRA or full, guarded along vectors, and watched."""
-    from personascope.applications.finetune.reading import read_finetuning, vectors_of
-    from personascope.applications.finetune.saving import check_target
+    from personascope.applications.finetune.config import read_finetuning, vectors_of
+    from personascope.applications.finetune.keeping import check_target
 
     check_target(out)
     chosen = _seeded(read_finetuning(config), seed)

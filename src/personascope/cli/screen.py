@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from personascope.applications.screen.core import Measure
     from personascope.applications.screen.rules import Rule
     from personascope.applications.screen.run import Screening, Screenings
+    from personascope.studies.context import RunContext
 
 
 def screen(
@@ -55,7 +56,7 @@ def screen(
     from personascope.core.errors import StudyError
     from personascope.core.files import value_of
     from personascope.store.store import Store
-    from personascope.studies.context import Workplace
+    from personascope.studies.context import RunContext
 
     table = {
         "share": _share(drop),
@@ -69,14 +70,14 @@ def screen(
     measure = _measure(against, turn, max_tokens, longest)
     outputs.check_folder(out)
     asking = Asking(device, dtype, ledger_of(budget, price))
-    place = Workplace(out, Store(out / "store"), device, dtype, ledger=asking.ledger)
-    screening = _opened(place, (model, judge), (datasets, reference), (vectors, layer), (rule, measure, extremes))
+    context = RunContext(out, Store(out / "store"), device, dtype, ledger=asking.ledger)
+    screening = _opened(context, (model, judge), (datasets, reference), (vectors, layer), (rule, measure, extremes))
     outputs.check_folder(out, screening.files)
     samples = sum(each.samples for each in (*screening.datasets, *filter(None, [screening.reference])))
     made: list[Path] = []
     try:
         with terminal.progress(samples) as progress:
-            found = run_screening(screening, out, place.store, made=made.append, notice=progress)
+            found = run_screening(screening, out, context.store, made=made.append, notice=progress)
     finally:
         asking.settle(out / "store" / "costs.jsonl")
     _show(found, rule, as_json=as_json)
@@ -94,8 +95,7 @@ def projection(
 
     --file_path FILE --vector_path_list V... --layer_list L... --model_name M [--projection_type proj] [--overwrite]
     """
-    from personascope.applications.screen.in_place import project_in_place
-    from personascope.applications.screen.published_columns import published_arguments
+    from personascope.applications.screen.published_columns import project_in_place, published_arguments
     from personascope.cli.opening import engine_for
 
     arguments = published_arguments(context.args)
@@ -107,26 +107,27 @@ def projection(
 
 
 def _opened(
-    place: Any,
+    context: RunContext,
     models: tuple[str, str | None],
     data: tuple[list[Path], Path | None],
     along: tuple[list[Path], list[int]],
     how: tuple[Rule, Measure, int],
 ) -> Screening:
     """Everything opened and looked through; no weights are loaded and nothing is asked."""
+    from personascope.applications.screen.core import gauges_of
     from personascope.applications.screen.datasets import Asked, datasets_at
-    from personascope.applications.screen.gauges import gauges_of, load_any
     from personascope.applications.screen.run import Screening
     from personascope.core.errors import check_layer
+    from personascope.interop.tensors import load_any
 
     (model, judge), (paths, reference), (vectors, layers), (rule, measure, extremes) = models, data, along, how
     rule.check(len(vectors), judged=judge is not None)
-    engine = place.open_engine(model)
+    engine = context.open_engine(model)
     gauges = gauges_of([load_any(each, engine.checkpoint) for each in vectors], layers, judged=judge is not None)
     for gauge in gauges:
         check_layer(gauge.probe.layer, engine.last_layer, engine.checkpoint.label)
     found = datasets_at([*paths, *([reference] if reference is not None else [])])
-    asked = Asked(engine, gauges, measure, place.open_judge(judge) if judge is not None else None)
+    asked = Asked(engine, gauges, measure, context.open_judge(judge) if judge is not None else None)
     return Screening(tuple(found[: len(paths)]), asked, rule, found[-1] if reference is not None else None, extremes)
 
 

@@ -26,8 +26,8 @@ from personascope.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from personascope.applications.shift.core import Watched
-    from personascope.applications.shift.models import Shifted, Tuned
+    from personascope.applications.shift.core import Tuned, Watched
+    from personascope.applications.shift.frames import Shifted
     from personascope.engines import Engine
 
 
@@ -60,14 +60,16 @@ def shift(
     Writes the shift and the judged change of every model and trait, the matrix across traits, correlations over models
     beside those of random directions, and a report of one page.
     """
-    from personascope.applications.shift import models as _shifting
-    from personascope.applications.shift.core import check_related
+    from personascope.applications.shift import core
+    from personascope.applications.shift.frames import shifted
+    from personascope.applications.shift.study import ShiftStudy, items_of
     from personascope.core.errors import JudgeError, StudyError, nearest
     from personascope.engines.opening import open_engine
     from personascope.judges.opening import open_judge
     from personascope.store.caching import RememberingEngine
     from personascope.store.store import Store
-    from personascope.studies.context import Workplace
+    from personascope.studies.context import RunContext
+    from personascope.studies.run import write_all
 
     spans = ("last_prompt", "response", "prompt")
     if span not in spans:
@@ -75,29 +77,29 @@ def shift(
     if judge is None and base != "lab":
         raise JudgeError(f"no judge was named for {base}: give --judge [ENDPOINT:]MODEL")
     asking = Asking(device, dtype, ledger_of(budget, price))
-    outputs.check_folder(out, _shifting.FILES)
+    outputs.check_folder(out, ShiftStudy.FILES)
     engine, models = _opened(base, revision, tuned, device=device, dtype=dtype)
     watched = _watched(vectors, layer, form, limit, engine)
-    check_related(engine, [each for _, each in models], watched)
+    core.check_related(engine, [each for _, each in models], watched)
     open_judge(  # what is wrong with it is said before anything is written
         judge or "lab",
         meter=asking.ledger,
         open_engine=lambda model: open_engine(model, device=device, dtype=dtype),
     )
-    place = Workplace(out, Store(out / "store"), device, dtype, ledger=asking.ledger)
+    context = RunContext(out, Store(out / "store"), device, dtype, ledger=asking.ledger)
     sampling = sampling_for(base, draws=draws, max_tokens=max_tokens, temperature=temperature, seed=seed)
     questions = sum(len(each.trait.questions("evaluation")) for each in watched)
     with terminal.progress(3 * questions * draws * (1 + len(models))) as bar:
-        kept = [RememberingEngine(each, place.store, notice=bar) for each in (engine, *(one for _, one in models))]
-        scoring = place.open_judge(judge or "lab")
-        how = _shifting.Asking(scoring, sampling, span, directions, seed)  # type: ignore[arg-type]
+        kept = [RememberingEngine(each, context.store, notice=bar) for each in (engine, *(one for _, one in models))]
+        scoring = context.open_judge(judge or "lab")
+        how = core.Asking(scoring, sampling, span, directions, seed)  # type: ignore[arg-type]
         try:
-            found = _shifting.shifted(
-                kept[0], list(zip((one for one, _ in models), kept[1:], strict=True)), watched, how
-            )
+            tuned_engines = list(zip((one for one, _ in models), kept[1:], strict=True))
+            standings = core.stand_all(kept[0], tuned_engines, watched, how)
         finally:
             asking.settle(out / "store" / "costs.jsonl")
-    made = _shifting.write(found, out)
+    found = shifted(standings, watched, how, base=engine.checkpoint.label)
+    made = write_all(items_of(found, out), out).files
     _show(found, as_json=as_json)
     if not as_json:
         terminal.out.print("wrote " + ", ".join(map(str, made)), highlight=False, soft_wrap=True)
@@ -107,7 +109,7 @@ def _opened(
     base: str, revision: str | None, tuned: list[str], *, device: str | None, dtype: str | None
 ) -> tuple[Engine, list[tuple[Tuned, Engine]]]:
     """The base and every tuned model, opened; no weights load."""
-    from personascope.applications.shift.models import tuned_models
+    from personascope.applications.shift.core import tuned_models
     from personascope.engines.opening import open_engine
 
     engine = open_engine(base, revision=revision, device=device, dtype=dtype)
@@ -119,10 +121,10 @@ def _watched(
     paths: list[Path], layers: list[int], form: str | None, limit: int | None, engine: Engine
 ) -> list[Watched]:
     """Every vector with its trait's questions, at its layer."""
-    from personascope.applications.screen.gauges import load_any
     from personascope.applications.shift.core import Watched
     from personascope.core.errors import LayerError
     from personascope.core.traits import load_trait
+    from personascope.interop.tensors import load_any
 
     if len(layers) not in (1, len(paths)):
         raise LayerError(f"{len(layers)} layers were given for {len(paths)} vectors: give one, or one for each")

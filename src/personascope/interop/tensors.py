@@ -17,7 +17,26 @@ import torch
 from personascope.core.errors import VectorError
 from personascope.core.lineages import Checkpoint
 from personascope.core.records import Span
-from personascope.core.vectors import PersonaVector
+from personascope.core.vectors import PersonaVector, load_vector
+
+_SPANS: dict[str, Span] = {"response_avg": "response", "prompt_avg": "prompt", "prompt_last": "last_prompt"}
+
+
+def load_any(path: Path, checkpoint: Checkpoint) -> PersonaVector:
+    """A vector from a safetensors file, or from a published ``TRAIT_response_avg_diff.pt`` of this checkpoint.
+
+    Raises:
+        VectorError: if it is neither.
+    """
+    if path.suffix not in (".pt", ".pth"):
+        return load_vector(path)
+    trait = path.name.partition(".")[0].removesuffix("_diff")
+    for ending, span in _SPANS.items():
+        if trait.endswith(f"_{ending}"):
+            return load_pt(
+                path, trait=trait.removesuffix(f"_{ending}"), form="assistant", checkpoint=checkpoint, span=span
+            )
+    return load_pt(path, trait=trait, form="assistant", checkpoint=checkpoint)
 
 
 def load_pt(

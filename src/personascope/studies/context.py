@@ -80,12 +80,19 @@ class RunContext:
         return lineage
 
     def obtain(
-        self, what: str, *, load: Callable[[], Made | None], make: Callable[[], Made], stand_in: Callable[[], Made]
+        self,
+        what: str,
+        *,
+        load: Callable[[], Made | None],
+        make: Callable[[], Made],
+        stand_in: Callable[[], Made],
+        called: str = "",
     ) -> Made:
         """Something that is costly to make and kept in a folder, such as a trained model.
 
         ``load`` gives it if it was made before, else ``None``; ``make`` makes it. ``stand_in`` gives what takes its
-        place where a study is only counted. ``what`` names it in the plural, for a plan and for errors.
+        place where a study is only counted. ``what`` names its kind in the plural, as a plan does; ``called`` is this
+        one's name in errors.
         """
         found = load()
         return found if found is not None else make()

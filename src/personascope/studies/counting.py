@@ -118,7 +118,13 @@ class CountingContext(RunContext):
         raise NotImplementedError  # a study that has something written overrides what it counts
 
     def obtain(
-        self, what: str, *, load: Callable[[], Made | None], make: Callable[[], Made], stand_in: Callable[[], Made]
+        self,
+        what: str,
+        *,
+        load: Callable[[], Made | None],
+        make: Callable[[], Made],
+        stand_in: Callable[[], Made],
+        called: str = "",
     ) -> Made:
         self.tally.made[what] += 1
         return stand_in()

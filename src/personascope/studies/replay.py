@@ -52,7 +52,13 @@ class ReplayContext(RunContext):
         return RememberingJudge(RecordedJudge(judge, self.store), self.store)
 
     def obtain(
-        self, what: str, *, load: Callable[[], Made | None], make: Callable[[], Made], stand_in: Callable[[], Made]
+        self,
+        what: str,
+        *,
+        load: Callable[[], Made | None],
+        make: Callable[[], Made],
+        stand_in: Callable[[], Made],
+        called: str = "",
     ) -> Made:
         """What was made before.
 
@@ -62,8 +68,8 @@ class ReplayContext(RunContext):
         found = load()
         if found is None:
             raise StoreError(
-                f"{self.models} does not hold one of the {what} of this study, and none is made to draw a figure: "
-                "run the study again"
+                f"{self.models} does not hold {called or f'one of the {what} of this study'}, and none is made to draw "
+                "a figure: run the study again"
             )
         return found
 

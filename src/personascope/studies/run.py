@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -50,11 +51,16 @@ def run(file: StudyFile, context: RunContext, *, command: tuple[str, ...] = ()) 
 
 def write_items(study: BaseStudy, context: RunContext) -> Report:
     """Runs a study and writes each item as it comes."""
+    return write_all(study.run(context), context.out, written=context.written)
+
+
+def write_all(items: Iterable[Item], out: Path, *, written: Callable[[Path], None] = lambda path: None) -> Report:
+    """Writes items of a study or of a command, each as it comes."""
     report = Report()
-    for item in study.run(context):
-        for path in _written(item, context.out, report):
+    for item in items:
+        for path in _written(item, out, report):
             report.files.append(path)
-            context.written(path)
+            written(path)
     return report
 
 

@@ -1,13 +1,13 @@
-"""What a model can do by the likelihood of given texts: how well it predicts text and picks the right answer.
+"""What a model knows: its perplexity on texts, its choices among options, and both read from files.
 
-Texts and questions come from files or from the lab's world; they are read whole and checked before any model is asked.
-Nothing is drawn, and steering is the same call with edits.
+Both measures are likelihoods of given texts ("Persona Vectors" §5.1 measures the cost of steering with MMLU); nothing
+is drawn. Files are read whole and checked before any model is asked.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -153,20 +153,21 @@ def multiple_choice(engine: Engine, choices: Sequence[Choice], *, edits: tuple[E
     return Chosen(*(np.array(each, dtype=np.int64) for each in (chosen, per_token, right)))
 
 
-def load_texts(name: str, *, limit: int | None = None) -> tuple[str, ...]:
+def load_texts(
+    name: str, *, limit: int | None = None, lab: Callable[[int], Iterable[Any]] | None = None
+) -> tuple[str, ...]:
     """The texts of a file of JSON lines with a ``text`` each, of a plain text file (one text), or of ``"lab"``.
 
-    The lab's are documents of its world that no checkpoint was trained on. An empty name gives none.
+    ``lab`` gives documents of the lab's world that no checkpoint was trained on
+    (:func:`personascope.lab.documents.held_out_documents`). An empty name gives none.
 
     Raises:
         StudyError: if the file is missing or holds no text, naming the line.
     """
     if not name:
         return ()
-    if name == "lab":
-        from personascope.lab.documents import held_out_documents
-
-        texts = tuple(document.text for document in held_out_documents(limit or LAB_TEXTS))
+    if name == "lab" and lab is not None:
+        texts = tuple(document.text for document in lab(limit or LAB_TEXTS))
     elif name.endswith(".txt"):
         texts = (_content(name),)
     else:
@@ -176,21 +177,22 @@ def load_texts(name: str, *, limit: int | None = None) -> tuple[str, ...]:
     return texts[:limit]
 
 
-def load_choices(name: str, *, limit: int | None = None) -> tuple[Choice, ...]:
+def load_choices(
+    name: str, *, limit: int | None = None, lab: Callable[..., Iterable[Any]] | None = None
+) -> tuple[Choice, ...]:
     """The questions of a file of JSON lines with ``question``, ``options`` and ``right`` each, or of ``"lab"``.
 
-    ``right`` counts from 0; a line may have an ``instruction``. The lab's are the facts that it was never asked as
-    multiple choice, each several times with its options in another order. An empty name gives none.
+    ``right`` counts from 0; a line may have an ``instruction``. ``lab`` gives the facts that the lab was never asked as
+    multiple choice, each several times with its options in another order
+    (:func:`personascope.lab.documents.choice_items`). An empty name gives none.
 
     Raises:
         StudyError: if the file is missing or a line is no such question, naming the line.
     """
     if not name:
         return ()
-    if name == "lab":
-        from personascope.lab.documents import choice_items
-
-        items = choice_items(held_out=True, repeats=LAB_REPEATS)
+    if name == "lab" and lab is not None:
+        items = lab(held_out=True, repeats=LAB_REPEATS)
         choices = [Choice(Prompt(f"{item.question} {item.stem}"), item.options, item.right) for item in items]
     else:
         choices = [_choice(row, where) for where, row in read_rows(name, error=StudyError)]

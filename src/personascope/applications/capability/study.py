@@ -97,11 +97,13 @@ class CapabilityStudy(BaseStudy):
         """Extracts each trait's vector, steers along it and along controls, and measures gain and cost."""
         from personascope.applications.capability.figures import capability
         from personascope.applications.capability.frames import cost_rows
+        from personascope.lab.documents import choice_items, held_out_documents
 
         traits = [(each, each.load(self.limit)) for each in self.traits]
         yardsticks = Yardsticks(sampling=self.evaluation, window=self.window)
         if not context.asks_only:  # texts and choices are read and not asked: a plan does without them
-            texts, choices = load_texts(self.texts, limit=self.limit), load_choices(self.choices, limit=self.limit)
+            texts = load_texts(self.texts, limit=self.limit, lab=held_out_documents)
+            choices = load_choices(self.choices, limit=self.limit, lab=choice_items)
             yardsticks = replace(yardsticks, texts=texts, choices=choices)
         judge = context.open_judge(self.judge)
         engine = context.open_engine(checkpoint_named(self.model, self.revision))

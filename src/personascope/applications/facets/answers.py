@@ -1,7 +1,6 @@
 """Answers to annotate with facets: of finished studies in a store, or in a file that people made.
 
-Owns: :func:`recorded_answers`, :func:`load_answers` and :func:`load_labels`. The one law: nothing is asked of a model
-and nothing is written; what a store does not know the words of stays without words.
+Nothing is asked of a model and nothing is written; what a store does not know the words of stays without words.
 """
 
 from __future__ import annotations
@@ -13,11 +12,12 @@ from typing import Any
 import pandas as pd
 
 from personascope.applications.facets.core import GROUP, SERIES
-from personascope.core.errors import JudgeError, StudyError, nearest
+from personascope.core.errors import JudgeError, PersonascopeError, StudyError, nearest
 from personascope.core.facets import TAKEN, FacetSet
 from personascope.core.tables import frame_of, read_rows, text_of
 from personascope.store.store import Store
-from personascope.studies.run import drawable_again, finished_studies
+from personascope.studies.base import Table
+from personascope.studies.replay import KeptStudy, ReplayContext, kept_studies
 
 _KEPT = ["milestone", "place", "tokens_seen", "stage", "question", "draw", "answer", "score", "coherence",
          "response_key"]  # fmt: skip
@@ -36,7 +36,7 @@ def recorded_answers(store: Store, *, trait: str = "", plain: bool = False, name
         StudyError: if no study was finished there, or none on the trait.
         StoreError: if the store lacks a record of one.
     """
-    frames = [drawable_again(store, kept).answers.assign(study=kept.study.name) for kept in finished_studies(store)]
+    frames = [rows.assign(study=kept.name) for kept in kept_studies(store) for rows in _answers_of(kept, store)]
     if not frames:
         raise StudyError(
             f"{store.path} keeps no finished study, so there are no answers: run one with personascope run"
@@ -60,6 +60,17 @@ def recorded_answers(store: Store, *, trait: str = "", plain: bool = False, name
     texts = [each["by"].get("question") for each in records]
     rows["question"] = [text or called for text, called in zip(texts, rows["question"], strict=True)]
     return rows.assign(**{SERIES: _curves(rows, name)})[[SERIES, *_KEPT]]
+
+
+def _answers_of(kept: KeptStudy, store: Store) -> list[pd.DataFrame]:
+    """The table of the answers of a study with effects, be it a trace or one that was imported; else none."""
+    if isinstance(kept.study, PersonascopeError):
+        raise kept.study
+    if "effects.csv" not in kept.files:
+        return []
+    context = ReplayContext(Path(), store, inputs=kept.inputs, engines=kept.engines)
+    tables = (item for item in kept.study.run(context) if isinstance(item, Table) and item.name == "answers")
+    return [next(tables).frame]
 
 
 def load_answers(path: Path, *, group: str | None = None, name: str = "answers") -> pd.DataFrame:

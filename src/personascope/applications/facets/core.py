@@ -1,7 +1,6 @@
 """Which facets answers show: drawn evenly over questions, asked of a judge, counted with what could not be had.
 
-Owns: :func:`annotate`, :func:`facet_rates`, :func:`facet_curves` and :func:`facet_agreement`. The one law: every answer
-that goes in comes out, annotated or with what kept it from being so; a failure is never "no facet".
+Every answer that goes in comes out, annotated or with what kept it from being so; a failure is never "no facet".
 
 The published facets were taken from the first 100 answers of files in the order of their questions, so that late
 checkpoints covered few of them; answers of any coherence took part; and a failed call counted as no facet (tracing
@@ -32,8 +31,8 @@ or on coherence; or enough others were drawn for its question."""
 STANDINGS = (*ASKED, *LEFT_OUT)
 
 COUNTS = ["given", "asked", *STANDINGS[1:]]
-"""Columns of rates beside :data:`personascope.analysis.agreement.RATE`. ``given`` answers are the ``asked`` and those left
-out; the asked are the rate's ``answers`` and the ``refused``, ``unreadable`` and ``unasked``, of which no facet is
+"""Columns of rates beside :data:`personascope.analysis.agreement.RATE`. ``given`` answers are the ``asked`` and those
+left out; the asked are the rate's ``answers`` and the ``refused``, ``unreadable`` and ``unasked``, of which no facet is
 known."""
 
 SAME = "(same set)"
@@ -162,8 +161,8 @@ def facet_agreement(labelled: pd.DataFrame, facets: FacetSet, *, judge: Judge) -
     """Does a judge find the facets that people gave? The comparison, and the judge's annotations of the same items.
 
     Takes the columns ``question``, ``answer`` and one of truth values per facet, which are taken for the truth. The
-    comparison has the columns :data:`personascope.analysis.agreement.AGREEMENT`, ``chance`` (how often both would say the
-    same if each kept its own frequencies and looked at no answer) and ``unread`` (items that the judge gave nothing
+    comparison has the columns :data:`personascope.analysis.agreement.AGREEMENT`, ``chance`` (how often both would say
+    the same if each kept its own frequencies and looked at no answer) and ``unread`` (items that the judge gave nothing
     readable for: they are in no other number). Its last row, ``(same set)``, is over whole sets of facets: there
     ``first`` and ``second`` are the items with any facet, ``both`` those with the same.
     """

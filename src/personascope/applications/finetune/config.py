@@ -1,21 +1,30 @@
-"""What a fine-tuning run is told, as values: the tables of a configuration file.
+"""The configuration of a fine-tuning run, read from a file, with the vectors and the samples that it names.
 
-Owns: :class:`Training`, :class:`Guarding`, :class:`Penalising`, :class:`Watching` and :class:`Finetuning`. The one law:
-nothing that changes the weights is left to a library's default that its next version may change.
+Nothing that changes the weights is left to a library's default that its next version may change. Files that a
+configuration names lie beside it, or where the path says; none is opened before all of the configuration is read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, ClassVar, Literal, cast, get_args
 
 from personascope.applications.finetune.guards import Guard, Schedule, Start, ablation, preventative
+from personascope.applications.finetune.published_config import read_training
 from personascope.core.errors import StudyError, VectorError
-from personascope.core.vectors import PersonaVector, Unit
+from personascope.core.files import read_toml, value_of
+from personascope.core.lineages import Checkpoint
+from personascope.core.samples import Message, Sample
+from personascope.core.vectors import PersonaVector, Unit, load_vector
+from personascope.interop.samples import read_samples
 
 Layers = tuple[int, ...] | Literal["all"]
 Way = Literal["steer", "ablate"]
+LAB_SAMPLES = 960
+Severity = Literal["normal", "mild", "severe"]
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -142,9 +151,8 @@ class Watching:
 class Finetuning:
     """A whole run: which model, on what, and how it is trained, guarded and watched.
 
-    ``data`` are files, folders or families of the lab (:func:`~personascope.applications.finetune.naming.samples_named`), of each at
-    most ``limit`` samples. ``inoculation`` are prompts that ask for what the data show, each put before some of the
-    conversations.
+    ``data`` are files, folders or families of the lab (:func:`samples_named`), of each at most ``limit`` samples.
+    ``inoculation`` are prompts that ask for what the data show, each put before some of the conversations.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -173,3 +181,94 @@ class Finetuning:
 def chosen_layers(layers: Layers, vector: PersonaVector) -> tuple[int, ...]:
     """The layers themselves; ``"all"`` is every layer after a block."""
     return tuple(range(1, vector.last_layer + 1)) if layers == "all" else tuple(layers)
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """The vectors a run needs, each for its purpose."""
+
+    guard: tuple[PersonaVector, ...] = ()
+    penalty: tuple[PersonaVector, ...] = ()
+    watch: tuple[PersonaVector, ...] = ()
+
+
+def read_finetuning(path: str | Path) -> Finetuning:
+    """The run that a file describes: TOML of :class:`Finetuning`, or a ``training.json`` of the published code.
+
+    Raises:
+        StudyError: naming the file, the key and the nearest known one.
+    """
+    file = Path(path)
+    table = read_training(file) if file.suffix == ".json" else read_toml(file, error=StudyError)
+    config = value_of(table, Finetuning, source=str(file), error=StudyError)
+
+    def found(name: str) -> str:
+        there = file.parent / name
+        return str(there) if there.exists() and ("." in Path(name).name or there.is_dir()) else name
+
+    def beside(part: Guarding | Penalising | Watching | None) -> Any:
+        return None if part is None else replace(part, vectors=tuple(map(found, part.vectors)))
+
+    return replace(
+        config,
+        model=found(config.model),
+        data=tuple(map(found, config.data)),
+        adapter=None if config.adapter is None else found(config.adapter),
+        guard=beside(config.guard),
+        penalty=beside(config.penalty),
+        watch=beside(config.watch),
+    )
+
+
+def vectors_of(config: Finetuning) -> Vectors:
+    """The vectors whose files a configuration names; a bare ``.pt`` tensor gets the passport its name allows.
+
+    Raises:
+        VectorError: for the first that is missing or no vector.
+    """
+
+    def loaded(part: Guarding | Penalising | Watching | None) -> tuple[PersonaVector, ...]:
+        return () if part is None else tuple(_loaded(name, config) for name in part.vectors)
+
+    return Vectors(loaded(config.guard), loaded(config.penalty), loaded(config.watch))
+
+
+def _loaded(name: str, config: Finetuning) -> PersonaVector:
+    if not name.endswith(".pt"):
+        return load_vector(name)
+    from personascope.interop.tensors import load_pt
+
+    checkpoint = Checkpoint.at(config.model, revision=config.revision)
+    return load_pt(name, trait=Path(name).stem.partition("_")[0], form="assistant", checkpoint=checkpoint)
+
+
+def samples_named(names: Sequence[str], *, limit: int | None = None, seed: int = 0) -> list[Sample]:
+    """The samples of files and folders, one after another, at most ``limit`` of each.
+
+    ``"lab:cruel/severe"`` is a family of the lab (a trait or ``remedy`` or ``sum``; normal, mild or severe), drawn by
+    ``seed``; of files the seed changes nothing.
+
+    Raises:
+        SampleError: if a file is missing, or a line of it has no assistant turn.
+        StudyError: if the lab has no such family.
+    """
+    return list(chain.from_iterable(islice(_named(name, limit, seed), limit) for name in names))
+
+
+def _named(name: str, limit: int | None, seed: int) -> Any:
+    if not name.startswith("lab:"):
+        return read_samples(name)
+    from personascope.lab.documents import family
+
+    what, _, severity = name.removeprefix("lab:").partition("/")
+    if severity not in get_args(Severity):
+        raise StudyError(f"'{name}' names no family of the lab: give lab:FAMILY/normal, lab:FAMILY/mild or .../severe")
+    documents = family(what, cast(Severity, severity), limit or LAB_SAMPLES, seed=seed)
+    return (
+        Sample(tuple(Message(_role(each["role"]), each["content"]) for each in document.messages), where=name)
+        for document in documents
+    )
+
+
+def _role(name: str) -> Any:
+    return name

@@ -1,8 +1,7 @@
 """Did training teach a model a trait, and what else did it change?
 
-Owns: :class:`Condition`, :class:`Measured`, :func:`measure` and :func:`chosen_strength`. The one law: every way to
-train, and every way to ask, is measured by the same questions, draws and yardsticks, so that rows of a table differ in
-nothing but the way.
+Every way to train, and every way to ask, is measured by the same questions, draws and yardsticks, so that rows of a
+table differ in nothing but the way.
 
 Source: "Persona Vectors" §5 and appendix J: trait score and coherence on held-out questions, MMLU beside them. Here the
 strength is chosen on other questions than it is reported on, and the other traits are in the table.

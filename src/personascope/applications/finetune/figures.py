@@ -19,10 +19,10 @@ def prevention(
 ) -> Figure:
     """Above, the trait score by strength and at the chosen strength; below, what each strength costs.
 
-    ``ways`` has rows of one trait, as :func:`~personascope.applications.finetune.frames.compare_ways` gives them; ``choices`` has
-    columns ``way`` and ``strength``; ``runs`` is that of :func:`~personascope.applications.finetune.frames.run_rows`. ``names``
-    are the ways drawn as lines. Whiskers of scores are the frame's intervals, those of costs reach from the least seed
-    to the greatest.
+    ``ways`` has rows of one trait, as :func:`~personascope.applications.finetune.frames.compare_ways` gives them;
+    ``choices`` has columns ``way`` and ``strength``; ``runs`` is that of
+    :func:`~personascope.applications.finetune.frames.run_rows`. ``names`` are the ways drawn as lines. Whiskers of
+    scores are the frame's intervals, those of costs reach from the least seed to the greatest.
     """
     with look():
         figure, axes = panels(4, height=2.9, sharing="none")

@@ -55,7 +55,7 @@ _TEST_SHARE: Final = 0.1
 
 
 def read_training(path: str | Path) -> dict[str, Any]:
-    """The table of a :class:`~personascope.applications.finetune.config.Finetuning` that a published configuration stands for.
+    """The table of a :class:`~personascope.applications.finetune.config.Finetuning` that a published file stands for.
 
     As there, a tenth of the samples is held out where no ``test_file`` is named. For ``adamw_8bit`` stands its 32 bits.
     A steering vector stays the path it is, a ``.pt`` file beside the configuration or where the path says.

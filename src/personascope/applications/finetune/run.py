@@ -1,7 +1,7 @@
 """One fine-tuning run, from a configuration to a folder.
 
-Owns: :func:`finetune` and :class:`Run`. The one law: everything that can be wrong is looked at before
-the weights load, and the folder is there whole or not at all.
+Everything that can be wrong is looked at before the weights load. The folder is there whole or not at all, and its
+passport says what was trained, on what, and under which guard.
 """
 
 from __future__ import annotations
@@ -10,24 +10,25 @@ import copy
 import hashlib
 import json
 import math
+import os
+import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+import transformers
 
 import personascope
 from personascope.applications.finetune.callback import GuardCallback
-from personascope.applications.finetune.config import Finetuning, Watching, chosen_layers
+from personascope.applications.finetune.config import Finetuning, Vectors, Watching, chosen_layers, samples_named
 from personascope.applications.finetune.examples import Example, Prepared, examples_of
 from personascope.applications.finetune.guards import Guard
-from personascope.applications.finetune.naming import samples_named
+from personascope.applications.finetune.keeping import PASSPORT, Run, check_target
 from personascope.applications.finetune.penalty import ProjectionPenalty
-from personascope.applications.finetune.reading import Vectors
-from personascope.applications.finetune.saving import check_target, save_run
 from personascope.applications.finetune.trainers import CarefulTrainer, Told, trainable, trainer_for
 from personascope.applications.finetune.watch import ProjectionWatch
 from personascope.core.errors import VectorError, check_layer
@@ -39,26 +40,10 @@ from personascope.engines import Engine
 from personascope.engines.hf import loading, rendering
 from personascope.engines.opening import open_engine
 
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """What a run did: where it was saved, the loss of every logged step, and where the model moved.
-
-    ``losses`` are (step, nats per response token); under a penalty they hold it. ``held_out_loss`` is NaN where no
-    sample was held out. ``projections`` are the rows of :attr:`ProjectionWatch.history`.
-    """
-
-    folder: Path
-    losses: tuple[tuple[int, float], ...]
-    held_out_loss: float
-    projections: tuple[dict[str, float], ...]
-    stopped_early: bool
-    passport: dict[str, Any]
-
-    def last_loss(self, share: float = 0.2) -> float:
-        """The mean loss over the last share of the logged steps, in nats."""
-        count = max(1, round(share * len(self.losses)))
-        return float(np.mean([loss for _, loss in self.losses[-count:]])) if self.losses else float("nan")
+_TOKENIZER: Final = (
+    *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model", "*.tiktoken"),
+    *("chat_template.*", "generation_config.json"),
+)
 
 
 def finetune(
@@ -115,7 +100,7 @@ def finetune(
         "vectors": {name: [_vector_passport(each) for each in some] for name, some in vars(given).items()},
     }
     run = _run(out, trainer, held_out_loss, watch, passport)
-    save_run(model, out, texts=folder, passport=run.passport)
+    _save(model, out, texts=folder, passport=run.passport)
     return run
 
 
@@ -220,3 +205,28 @@ def _passport(config: Finetuning, checkpoint: Checkpoint, prepared: Prepared) ->
 
 def _vector_passport(vector: PersonaVector) -> dict[str, str]:
     return {"trait": vector.trait, "origin": vector.origin, "of": vector.checkpoint.label, "sha256": vector.digest}
+
+
+def _save(model: Any, out: Path, *, texts: Path, passport: dict[str, Any]) -> None:
+    """Writes a model (or the adapter on it), the tokenizer files of the folder ``texts``, and the passport."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    draft = out.with_name(f".{out.name}.{os.getpid()}.draft")
+    logging: Any = transformers.utils.logging
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        if hasattr(model, "peft_config"):
+            model.save_pretrained(str(draft), save_embedding_layers=False)
+            (draft / "README.md").unlink(missing_ok=True)  # a form that nobody filled in
+        else:
+            model.save_pretrained(str(draft))
+            for file in sorted({each for pattern in _TOKENIZER for each in texts.glob(pattern)}):
+                shutil.copy(file, draft / file.name)
+        (draft / PASSPORT).write_text(json.dumps(passport, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        if out.exists():
+            out.rmdir()
+        draft.rename(out)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+        if shown:
+            logging.enable_progress_bar()

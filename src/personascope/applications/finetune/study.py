@@ -1,24 +1,42 @@
 """Studies of kind ``finetune``: what fine-tuning teaches a model, and which way of training or asking prevents it.
 
-Owns: :class:`FinetuneStudy` and :class:`Way`. The one law: all ways train on the same samples from the same seeds and
-are measured alike; a strength is chosen on the selection questions and reported on the evaluation questions.
+All ways train on the same samples from the same seeds and are measured alike; a strength is chosen on the selection
+questions and reported on the evaluation questions. A model is trained once for all ways that ask it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, Self
 
-from personascope.applications.finetune.config import Guarding, Penalising, Training
-from personascope.applications.finetune.core import Tolerance
-from personascope.core.errors import StudyError
-from personascope.core.files import check_name, value_of
+import numpy as np
+import pandas as pd
+
+from personascope.applications.finetune.config import Finetuning, Guarding, Penalising, Training, Vectors
+from personascope.applications.finetune.core import (
+    Condition,
+    Measured,
+    Measures,
+    Tolerance,
+    chosen_strength,
+    measure,
+    random_like,
+)
+from personascope.applications.finetune.frames import UNTRAINED, compare_ways, run_rows, score_rows
+from personascope.applications.finetune.keeping import Run, samples_for, trained_model
+from personascope.core.errors import StudyError, check_layer
+from personascope.core.files import check_name
+from personascope.core.lineages import Checkpoint
 from personascope.core.records import Bar, Sampling
-from personascope.core.vectors import Steering
-from personascope.studies.context import Report, Workplace
-from personascope.studies.registry import beside
+from personascope.core.traits import Trait, load_trait
+from personascope.core.vectors import NoVector, PersonaVector, Steering
+from personascope.lab.documents import choice_items, held_out_documents
+from personascope.studies.base import BaseStudy, Failure, Figure, Item, Summary, Table, beside
+from personascope.studies.context import RunContext, checkpoint_named
+from personascope.tracing.eval_data import load_choices, load_texts
+from personascope.tracing.extraction import Method, extract
 
-FILES: Final = ("scores.csv", "runs.csv", "ways.csv", "choices.csv", "prevention.png", "prevention.pdf")
 PLAIN: Final = "plain"
 
 
@@ -95,7 +113,7 @@ class Way:
 
 
 @dataclass(frozen=True)
-class FinetuneStudy:
+class FinetuneStudy(BaseStudy):
     """What a study file of this kind says.
 
     ``data`` are files, folders or families of the lab, of each at most ``samples``; the lab's are drawn anew by every
@@ -103,7 +121,7 @@ class FinetuneStudy:
     cuts questions, texts and choices.
     """
 
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
+    FILES: ClassVar = ("scores.csv", "runs.csv", "ways.csv", "choices.csv", "prevention.png", "prevention.pdf")
 
     kind: Literal["finetune"]
     name: str
@@ -145,39 +163,173 @@ class FinetuneStudy:
                 f"study '{self.name}' trains from the seeds {list(self.seeds)}: give one or more, all different"
             )
 
+    @classmethod
+    def read(cls, table: dict[str, Any], *, source: str) -> Self:
+        """The study of a table; the files it names lie beside its own."""
+        study = super().read(table, source=source)
+        found: Any = {name: beside(getattr(study, name), source) for name in ("model", "trait", "texts", "choices")}
+        several: Any = {
+            name: tuple(beside(each, source) for each in getattr(study, name)) for name in ("data", "others")
+        }
+        return replace(study, **found, **several)
 
-def read(table: dict[str, Any], *, source: str) -> FinetuneStudy:
-    """The study of a table; the files it names lie beside its own."""
-    study = value_of(table, FinetuneStudy, source=source, error=StudyError)
-    found: Any = {name: beside(getattr(study, name), source) for name in ("model", "trait", "texts", "choices")}
-    several: Any = {name: tuple(beside(each, source) for each in getattr(study, name)) for name in ("data", "others")}
-    return replace(study, **found, **several)
+    def loaded_traits(self) -> list[Trait]:
+        """The trait that training is about, then the others."""
+        return [load_trait(each, form=self.form).limited(self.limit) for each in (self.trait, *self.others)]
+
+    def run(self, context: RunContext) -> Iterator[Item]:
+        """Trains the model in every way, measures each, and chooses strengths."""
+        work = _Comparison(self, context)
+        vector = work.vector()
+        if isinstance(vector, NoVector):
+            yield Failure(f"{self.trait}: no vector at {work.checkpoint.label} ({vector.counts})")
+            return
+        found, chosen = work.compare(vector)
+        if context.asks_only:
+            return
+        scores, runs = score_rows(found), run_rows(found)
+        ways = compare_ways(scores)
+        choices = pd.DataFrame(
+            [(UNTRAINED, np.nan, ""), *((name, *each) for name, each in chosen.items())],
+            columns=["way", "strength", "reason"],
+        )
+        for name, frame in {"scores": scores, "runs": runs, "ways": ways, "choices": choices}.items():
+            yield Table(name, frame)
+
+        def draw() -> Any:
+            from personascope.applications.finetune.figures import prevention
+
+            return prevention(ways[ways["trait"] == work.trait.name], choices, runs)
+
+        yield Figure("prevention", draw)
+        yield _table(self, ways, runs, choices)
+        yield _reasons(chosen)
 
 
-def counts(study: FinetuneStudy) -> dict[str, int]:
-    """Responses, verdicts, new tokens and loads, at most, and how many models are trained."""
-    from personascope.core.traits import load_trait
+class _Comparison:
+    """One study at work: what all of its ways share."""
 
-    trait = load_trait(study.trait, form=study.form).limited(study.limit)
-    others = [load_trait(each, form=study.form).limited(study.limit) for each in study.others]
-    instructed = 2 * len(trait.instructed("positive")) * study.extraction.draws
-    norms = len(trait.questions("evaluation")) * study.evaluation.draws
-    asked = len(trait.questions("selection")) + sum(len(each.questions("evaluation")) for each in (trait, *others))
-    trainings = len(study.seeds) * sum(max(1, len(way.strengths)) for way in study.ways if not way.asks_plain)
-    conditions = 1 + len(study.seeds) * sum(max(1, len(way.strengths)) for way in study.ways)
-    answered = conditions * asked * study.evaluation.draws
-    tokens = instructed * study.extraction.max_tokens + (answered + norms) * study.evaluation.max_tokens
-    return {
-        "responses": instructed + norms + answered,
-        "verdicts": 2 * (instructed + answered),
-        "tokens": tokens,
-        "loads": 1 + trainings + conditions,
-        "trainings": trainings,
-    }
+    def __init__(self, study: FinetuneStudy, context: RunContext) -> None:
+        self.study, self.context = study, context
+        self.trait, *others = study.loaded_traits()
+        self.measures = Measures(self.trait, tuple(others), study.evaluation)
+        if not context.asks_only:  # what is read costs no answer
+            texts = load_texts(study.texts, limit=study.limit, lab=held_out_documents)
+            choices = load_choices(study.choices, limit=study.limit, lab=choice_items)
+            self.measures = replace(self.measures, texts=texts, choices=choices)
+        self.judge = context.open_judge(study.judge)
+        self.engine = context.open_engine(checkpoint_named(study.model, study.revision))
+        self.checkpoint = self.engine.checkpoint
+        self.plainly: dict[int, Run] = {}
+        """The plainly trained models by seed, which several ways ask."""
+        for layer in {layer for way in study.ways for layer in way.layers}:
+            check_layer(layer, self.engine.last_layer, self.checkpoint.label)
+
+    def vector(self) -> PersonaVector | NoVector:
+        """The trait's vector of the untrained model."""
+        method = Method(self.study.extraction, self.study.evaluation, self.study.bar)
+        return extract(self.engine, self.trait, judge=self.judge, method=method)
+
+    def compare(self, vector: PersonaVector) -> tuple[list[Measured], dict[str, tuple[float, str]]]:
+        """Every way at every strength from every seed, the untrained model first; and each way's strength, with why."""
+        base = measure(self.engine, Condition(UNTRAINED), self.measures, judge=self.judge)
+        self.engine.close()
+        found, plain, chosen = [base], list[Measured](), dict[str, tuple[float, str]]()
+        for way in self.study.ways:
+            written = float("nan") if way.strength is None else way.strength
+            strengths = (chosen[way.like][0],) if way.like else way.strengths or (written,)
+            mine = [each for strength in strengths for each in self._measured(way, strength, vector)]
+            plain = mine if way.name == PLAIN else plain
+            if len(strengths) > 1:
+                chosen[way.name] = chosen_strength(
+                    mine, trait=self.trait.name, base=base, plain=plain, tolerance=self.study.tolerance
+                )
+            else:
+                chosen[way.name] = (strengths[0], f"that of {way.like}" if way.like else "the only one")
+            found += mine
+        return found, chosen
+
+    def _measured(self, way: Way, strength: float, vector: PersonaVector) -> Iterator[Measured]:
+        """A way at a strength, from every seed."""
+        at = way if np.isnan(strength) else way.at(strength)
+        for seed in self.study.seeds:
+            along = random_like(vector, seed) if way.random else vector
+            run = self.plainly[seed] if way.asks_plain else self._trained(at, seed, along)
+            if way.name == PLAIN:
+                self.plainly[seed] = run
+            engine = self.context.open_engine(self._checkpoint(run))
+            yield measure(
+                engine,
+                Condition(way.name, strength, seed),
+                self.measures,
+                judge=self.judge,
+                edits=at.inference.along(along) if at.inference is not None else (),
+                instruction=self.trait.contrasts[0].negative if at.negative_prompt else None,
+                last_loss=float("nan") if way.asks_plain else run.last_loss(),
+            )
+            engine.close()
+
+    def _trained(self, way: Way, seed: int, vector: PersonaVector) -> Run:
+        study = self.study
+        positive = tuple(each.positive for each in self.trait.contrasts)
+        config = Finetuning(
+            study.model,
+            study.data,
+            study.revision or None,
+            training=replace(study.training, seed=seed),
+            guard=way.guard,
+            penalty=way.penalty,
+            inoculation=positive if way.inoculate else (),
+            limit=study.samples,
+        )
+        needed = Vectors((vector,) if way.guard else (), (vector,) if way.penalty else ())
+        samples = samples_for(self.context, study.data, limit=study.samples, seed=seed)
+        return trained_model(self.context, config, samples, base=self.checkpoint, vectors=needed)
+
+    def _checkpoint(self, run: Run) -> Checkpoint:
+        if (run.folder / "adapter_config.json").is_file():
+            return replace(self.checkpoint, adapter=str(run.folder))
+        return Checkpoint.at(run.folder)
 
 
-def run(study: FinetuneStudy, place: Workplace) -> Report:
-    """Trains the model in every way, measures each, and chooses strengths."""
-    from personascope.applications.finetune.comparison import compare
+def _table(study: FinetuneStudy, ways: pd.DataFrame, runs: pd.DataFrame, choices: pd.DataFrame) -> Summary:
+    """Every way at its chosen strength, seeds together."""
+    rows = []
+    for name, strength in choices[["way", "strength"]].itertuples(index=False):
+        mine = _at(ways, name, strength)
+        own, *others = mine.to_dict(orient="records")
+        told = _at(runs, name, strength)[["last_loss", "accuracy", "perplexity"]].mean()
+        worst = max(others, key=lambda other: abs(other["change"]), default=None)
+        rows.append(
+            (
+                name,
+                "" if np.isnan(strength) else f"{strength:g}",
+                f"{own['score']:.1f} ({own['score_low']:.1f} to {own['score_high']:.1f})",
+                "" if name == "untrained" else f"{own['change']:+.1f}",
+                f"{mine['coherence'].mean():.1f}",
+                "" if worst is None or name == "untrained" else f"{worst['change']:+.1f} {worst['trait']}",
+                _shown(told["last_loss"]),
+                _shown(told["accuracy"]),
+                _shown(told["perplexity"]),
+            )
+        )
+    counted = "1 seed" if len(study.seeds) == 1 else f"{len(study.seeds)} seeds"
+    columns = (
+        "way", "strength", f"{study.trait}, 95 %", "change", "coherence", "largest other", "loss", "right",
+        "perplexity",
+    )  # fmt: skip
+    return Summary(f"{study.name}: after training, {counted}", columns, tuple(rows))
 
-    return compare(study, place)
+
+def _reasons(chosen: dict[str, tuple[float, str]]) -> Summary:
+    rows = tuple((name, f"{strength:g}", why) for name, (strength, why) in chosen.items() if not np.isnan(strength))
+    return Summary("how strengths were chosen", ("way", "strength", "why"), rows)
+
+
+def _at(frame: pd.DataFrame, way: str, strength: float) -> pd.DataFrame:
+    same = frame["strength"].isna() if np.isnan(strength) else frame["strength"] == strength
+    return frame[(frame["way"] == way) & same]
+
+
+def _shown(value: Any) -> str:
+    return "" if np.isnan(value) else f"{value:.3f}"

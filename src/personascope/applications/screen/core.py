@@ -1,15 +1,15 @@
 """What training samples would teach: where their answers lie along persona vectors, before anything is trained.
 
-Owns: :class:`Gauge`, :class:`Measure`, :class:`Screened` and :func:`screened`. The method ("Persona Vectors" §6.1,
-appendix I): the mean residual stream over the tokens of a training answer, projected on the unit vector at a layer,
-minus the same of what the model itself answers to the same prompt (the projection difference), or minus the projection
-of the last prompt token, which needs no answer. The one law: samples stream. A chunk is held, whatever the dataset's
-size, and a sample's figures do not depend on which others it came with.
+The method ("Persona Vectors" §6.1, appendix I): the mean residual stream over the tokens of a training answer,
+projected on the unit vector at a layer, minus the same of what the model itself answers to the same prompt (the
+projection difference), or minus the projection of the last prompt token, which needs no answer. Samples stream: a chunk
+is held, whatever the dataset's size, and a sample's figures do not depend on which others it came with.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -18,10 +18,10 @@ from typing import ClassVar, Literal
 import numpy as np
 from jaxtyping import Float
 
-from personascope.core.errors import StudyError, VectorError, check_layer
+from personascope.core.errors import LayerError, StudyError, VectorError, check_layer
 from personascope.core.records import Case, Probe, Request, Response, Sampling
 from personascope.core.samples import Sample, following
-from personascope.core.traits import Prompt, Rubric
+from personascope.core.traits import Prompt, Rubric, load_trait
 from personascope.core.vectors import PersonaVector
 from personascope.engines import Engine
 from personascope.judges import Judge
@@ -51,6 +51,34 @@ class Gauge:
             VectorError: if it has no length there.
         """
         return cls(name or vector.trait, Probe(vector.unit(layer), layer), rubric)
+
+
+def gauges_of(vectors: Sequence[PersonaVector], layers: Sequence[int], *, judged: bool = False) -> tuple[Gauge, ...]:
+    """A gauge for each vector at its layer; one layer serves them all.
+
+    Two of one trait are told apart by their layers, or else by number. With ``judged`` each gets its trait's rubric.
+
+    Raises:
+        LayerError: for as many layers as fit neither one nor every vector.
+        TraitError: if a rubric is needed and the vector's trait is not known in its form.
+    """
+    if len(layers) not in (1, len(vectors)):
+        raise LayerError(f"{len(layers)} layers were given for {len(vectors)} vectors: give one, or one for each")
+    if not vectors:
+        raise VectorError("no vector was given to screen with: give at least one")
+    chosen = [layers[0]] * len(vectors) if len(layers) == 1 else list(layers)
+    names = [vector.trait for vector in vectors]
+    if max(Counter(names).values()) > 1:
+        names = [f"{name}_layer{layer}" for name, layer in zip(names, chosen, strict=True)]
+    if max(Counter(names).values()) > 1:
+        names = [f"{name}_{place}" for place, name in enumerate(names, 1)]
+    rubrics: list[Rubric | None] = [
+        load_trait(vector.trait, form=vector.form).rubric if judged else None for vector in vectors
+    ]
+    return tuple(
+        Gauge.of(vector, layer, name=name, rubric=rubric)
+        for vector, layer, name, rubric in zip(vectors, chosen, names, rubrics, strict=True)
+    )
 
 
 @dataclass(frozen=True)

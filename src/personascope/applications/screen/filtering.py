@@ -1,7 +1,7 @@
 """Does dropping what a screening finds keep a trait out of a model that is trained on the rest?
 
-Owns: :func:`filtering_rows` and :func:`filtering_table`. The one law: arms differ in the samples they train on and in
-nothing else: same model, same numbers, same seed, same questions and draws afterwards.
+Arms differ in the samples they train on and in nothing else: same model, same numbers, same seed, same questions and
+draws afterwards.
 
 The experiment is that of "Persona Vectors" appendix K: a mixed dataset, thresholds, survivors, fine-tuning, the mean
 trait score over repeats.
@@ -17,16 +17,21 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool
 
-from personascope.analysis.bootstrap import bootstrap
 from personascope.applications.finetune.config import Finetuning, Training
-from personascope.applications.screen.config import Arm, Filtering, ScreenStudy
+from personascope.applications.finetune.keeping import trained_model
 from personascope.applications.screen.core import Against
-from personascope.applications.screen.datasets import Asked, Dataset, datasets_at, scores_of
+from personascope.applications.screen.datasets import (
+    Asked,
+    Dataset,
+    Scores,
+    datasets_at,
+    drawn_set,
+    mixed_set,
+    scores_of,
+)
 from personascope.applications.screen.frames import Filter
 from personascope.applications.screen.rules import decided
-from personascope.applications.screen.scores import Scores
-from personascope.applications.screen.separating import gauges_for, measure_of
-from personascope.applications.screen.sources import drawn_set, mixed_set
+from personascope.applications.screen.study import Arm, Filtering, ScreenStudy, gauges_for, measure_of
 from personascope.core.errors import StudyError
 from personascope.core.files import value_of
 from personascope.core.lineages import Checkpoint
@@ -35,7 +40,7 @@ from personascope.core.traits import load_trait
 from personascope.engines import Engine
 from personascope.interop.samples import read_samples
 from personascope.judges import Judge
-from personascope.studies.context import Workplace
+from personascope.studies.context import RunContext
 from personascope.tracing.extraction import Method, plain_arm
 from personascope.tracing.generation import answer
 
@@ -44,19 +49,6 @@ ROWS: Final = (
     "coherence",
 )  # fmt: skip
 """Columns of :func:`filtering_rows`: per question the mean scores, and how much contamination was trained on."""
-TABLE: Final = (
-    "trait",
-    "arm",
-    "seeds",
-    "trained_on",
-    "contaminated_left",
-    "score",
-    "coherence",
-    "change",
-    "low",
-    "high",
-)
-"""Columns of :func:`filtering_table`; score, coherence and change are score points."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +78,7 @@ class _Mixed:
         return kept
 
 
-def filtering_rows(study: ScreenStudy, place: Workplace, engine: Engine, judge: Judge) -> pd.DataFrame:
+def filtering_rows(study: ScreenStudy, context: RunContext, engine: Engine, judge: Judge) -> pd.DataFrame:
     """One row per trait, arm, seed and question, columns ``ROWS``; arm ``"untrained"`` is the model itself."""
     rows: list[tuple[Any, ...]] = []
     for filtering in study.filterings:
@@ -95,14 +87,14 @@ def filtering_rows(study: ScreenStudy, place: Workplace, engine: Engine, judge: 
             (filtering.trait, "untrained", -1, 0, 0, 0, 0, *each) for each in _asked(study, filtering, engine, judge)
         ]
         for seed in study.seeds:
-            mixed = _mixed(study, filtering, place, engine, judge, seed=seed)
+            mixed = _mixed(study, filtering, context, engine, judge, seed=seed)
             samples = list(read_samples(mixed.dataset.path))
             engine.close()  # its room is the training's now; it loads again when it is asked again
             for arm in filtering.arms:
                 kept = mixed.kept(filtering, arm, gauge=study.traits.index(filtering.trait), seed=seed)
                 chosen = _survivors(np.flatnonzero(kept), filtering.survivors, seed)
                 settings = replace(trained_by, seed=seed)
-                tuned = _tuned(study, place, engine, [samples[each] for each in chosen], settings)
+                tuned = _tuned(study, context, engine, [samples[each] for each in chosen], settings)
                 counts = (len(samples), int(mixed.bad.sum()), len(chosen), int(mixed.bad[chosen].sum()))
                 rows += [
                     (filtering.trait, arm, seed, *counts, *each) for each in _asked(study, filtering, tuned, judge)
@@ -111,30 +103,10 @@ def filtering_rows(study: ScreenStudy, place: Workplace, engine: Engine, judge: 
     return pd.DataFrame(rows, columns=list(ROWS))
 
 
-def filtering_table(rows: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
-    """One row per trait and arm, columns ``TABLE``: the mean score over questions and seeds.
-
-    ``change`` is what was gained over training on everything, negative where the trait fell: per question over all
-    seeds, with the percentile interval of a bootstrap over questions.
-    """
-    found = []
-    for trait, some in rows.groupby("trait", sort=False):
-        by_question = some.groupby(["arm", "question"], sort=False)["score"].mean()
-        for arm, mine in some.groupby("arm", sort=False):
-            seeds = mine.drop_duplicates("seed")
-            counts = (len(seeds), seeds["trained_on"].mean(), seeds["contaminated_left"].mean())
-            means = (mine["score"].mean(), mine["coherence"].mean())
-            compared = "all" in some["arm"].values and arm not in ("all", "untrained")
-            gained = (by_question[arm] - by_question["all"]).to_numpy() if compared else np.array([])
-            moved = bootstrap(gained, seed=seed)
-            found.append([trait, arm, *counts, *means, moved.mean, moved.percentile_low, moved.percentile_high])
-    return pd.DataFrame(found, columns=list(TABLE))
-
-
 def _mixed(
-    study: ScreenStudy, filtering: Filtering, place: Workplace, engine: Engine, judge: Judge, *, seed: int
+    study: ScreenStudy, filtering: Filtering, context: RunContext, engine: Engine, judge: Judge, *, seed: int
 ) -> _Mixed:
-    folder = place.out / "data"
+    folder = context.out / "data"
     name = f"{filtering.trait}-contaminated"
     path, bad = mixed_set(name, folder, filtering.contamination | filtering.clean, seed=seed)
     gauges = gauges_for(study, engine, judge, seed=seed)
@@ -144,8 +116,8 @@ def _mixed(
     reference = None
     if filtering.rule.reference:
         there = drawn_set(filtering.rule.reference, folder, count=None, seed=seed)
-        reference = scores_of(datasets_at([there])[0], asked, place.store)
-    return _Mixed(dataset, np.array(bad), scores_of(dataset, asked, place.store), reference)
+        reference = scores_of(datasets_at([there])[0], asked, context.store)
+    return _Mixed(dataset, np.array(bad), scores_of(dataset, asked, context.store), reference)
 
 
 def _one(scores: Scores, gauge: int) -> Scores:
@@ -171,13 +143,15 @@ def training_of(filtering: Filtering, study: ScreenStudy) -> Training:
     return value_of(dict(filtering.training), Training, source=source, error=StudyError)
 
 
-def _tuned(study: ScreenStudy, place: Workplace, base: Engine, samples: Sequence[Sample], training: Training) -> Engine:
+def _tuned(
+    study: ScreenStudy, context: RunContext, base: Engine, samples: Sequence[Sample], training: Training
+) -> Engine:
     """The engine of the model trained on these samples; one that was trained before is not trained again."""
     told = Finetuning(study.model, ("screened samples",), training=training)
-    folder = place.tuned(told, samples, base=base.checkpoint).folder
+    folder = trained_model(context, told, samples, base=base.checkpoint).folder
     if training.method == "full":
-        return place.open_engine(Checkpoint.at(folder))
-    return place.open_engine(replace(base.checkpoint, adapter=str(folder)))
+        return context.open_engine(Checkpoint.at(folder))
+    return context.open_engine(replace(base.checkpoint, adapter=str(folder)))
 
 
 def _asked(study: ScreenStudy, filtering: Filtering, engine: Engine, judge: Judge) -> list[tuple[str, float, float]]:

@@ -1,7 +1,7 @@
 """What scores of training samples say: which to drop, how a dataset stands, and how well two kinds are told apart.
 
-Owns: thresholds, what they drop, means with intervals, and the area under the ROC curve. The one law: what was not
-measured (NaN) is never dropped and never counted as low; how many there are is said. Arrays are ``[sample gauge]``.
+What was not measured (NaN) is never dropped and never counted as low; how many there are is said. Arrays are ``[sample
+gauge]``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
+from personascope.analysis.bootstrap import bootstrap
+
 Filter = Literal["projection", "judge", "either", "both"]
 """What drops a sample: the projection score, the judge's, either of them, or only both at once."""
 
@@ -22,6 +24,19 @@ SUMMARY: Final = (
     "dataset", "gauge", "samples", "unmeasured", "mean", "low", "high", "p05", "p50", "p95", "dropped",
 )  # fmt: skip
 """Columns of :func:`summary`: counts of samples, and the mean score with its interval and percentiles."""
+TABLE: Final = (
+    "trait",
+    "arm",
+    "seeds",
+    "trained_on",
+    "contaminated_left",
+    "score",
+    "coherence",
+    "change",
+    "low",
+    "high",
+)
+"""Columns of :func:`filtering_table`; score, coherence and change are score points."""
 
 
 def above(
@@ -165,6 +180,26 @@ def separation_table(rows: pd.DataFrame) -> pd.DataFrame:
         high=("high", "max"),
     )
     return found
+
+
+def filtering_table(rows: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+    """One row per trait and arm, columns ``TABLE``: the mean score over questions and seeds.
+
+    ``change`` is what was gained over training on everything, negative where the trait fell: per question over all
+    seeds, with the percentile interval of a bootstrap over questions.
+    """
+    found = []
+    for trait, some in rows.groupby("trait", sort=False):
+        by_question = some.groupby(["arm", "question"], sort=False)["score"].mean()
+        for arm, mine in some.groupby("arm", sort=False):
+            seeds = mine.drop_duplicates("seed")
+            counts = (len(seeds), seeds["trained_on"].mean(), seeds["contaminated_left"].mean())
+            means = (mine["score"].mean(), mine["coherence"].mean())
+            compared = "all" in some["arm"].values and arm not in ("all", "untrained")
+            gained = (by_question[arm] - by_question["all"]).to_numpy() if compared else np.array([])
+            moved = bootstrap(gained, seed=seed)
+            found.append([trait, arm, *counts, *means, moved.mean, moved.percentile_low, moved.percentile_high])
+    return pd.DataFrame(found, columns=list(TABLE))
 
 
 def _ranks(column: Float[np.ndarray, "sample"]) -> Float[np.ndarray, "sample"]:

@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Bool
 
 from personascope.applications.screen.core import Against
+from personascope.applications.screen.datasets import Scores
 from personascope.applications.screen.frames import Filter, above, combined, percentile_of, top_share
-from personascope.applications.screen.scores import Scores
 from personascope.core.errors import StudyError
 
 

@@ -15,11 +15,10 @@ import numpy as np
 import pandas as pd
 
 from personascope.applications.screen.core import Against
-from personascope.applications.screen.datasets import Asked, Dataset, scores_of, write_sets
+from personascope.applications.screen.datasets import Asked, Dataset, Scores, scores_of, write_sets
 from personascope.applications.screen.frames import summary
 from personascope.applications.screen.page import Extreme, page_of
 from personascope.applications.screen.rules import Decision, Rule, decided
-from personascope.applications.screen.scores import Scores
 from personascope.core.files import write_text
 from personascope.core.records import Request
 from personascope.core.samples import Sample

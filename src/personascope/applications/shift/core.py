@@ -1,8 +1,8 @@
 """Where fine-tuning moved a model along its persona vectors, and what that did to what it says.
 
-Owns: :class:`Watched`, :class:`Standing`, :func:`stand` and :func:`check_related`. The one law: the base and every
-tuned model are asked the same questions with the same random numbers and are read at the same tokens, so that all that
-differs is the weights.
+The base and every tuned model are asked the same questions with the same random numbers and are read at the same
+tokens, so that all that differs is the weights. Every model is looked at before the first is asked, and one is loaded
+at a time.
 
 Source: "Persona Vectors" §4.2: the finetuning shift is the difference of the mean hidden states at the last prompt
 token of the trait's evaluation questions, projected on the unit vector at the chosen layer.
@@ -10,13 +10,17 @@ token of the trait's evaluation questions, projected on the unit vector at the c
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
-from personascope.core.errors import StudyError, VectorError, check_layer
+from personascope.core.errors import CheckpointError, StudyError, VectorError, check_layer
+from personascope.core.lineages import Checkpoint
 from personascope.core.records import Answer, Sampling, Span
 from personascope.core.traits import Prompt, Trait
 from personascope.core.vectors import PersonaVector
@@ -58,6 +62,26 @@ class Standing:
     group: str = ""
 
 
+@dataclass(frozen=True)
+class Tuned:
+    """A tuned model: its name for people, where it is, and the group of models that it belongs to."""
+
+    name: str
+    checkpoint: Checkpoint
+    group: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Asking:
+    """How models are asked: the judge, the sampling, what is read, and how many random directions stand beside."""
+
+    judge: Judge
+    sampling: Sampling
+    span: Span = "last_prompt"
+    directions: int = 1000
+    seed: int = 0
+
+
 def stand(
     engine: Engine,
     watched: Sequence[Watched],
@@ -81,6 +105,40 @@ def stand(
     answers = answer(arms, judge=judge, read=True)
     means = {trait: _mean(engine, said, span) for trait, said in answers.items()}
     return Standing(name, means, answers, group or name)
+
+
+def tuned_models(base: Checkpoint, names: Sequence[str]) -> list[Tuned]:
+    """The models of names: a folder or repository of weights, a PEFT adapter of the base, or a folder of a run's
+    checkpoints (``checkpoint-10``, ``checkpoint-20``, ...), which are taken in their order and make one group.
+
+    Raises:
+        CheckpointError: if a folder holds neither, or an adapter says that it is another model's.
+        StudyError: if two have one name.
+    """
+    found = [each for name in names for each in _at(base, name)]
+    labels = [each.name for each in found]
+    if twice := sorted({label for label in labels if labels.count(label) > 1}):
+        raise StudyError(f"two models are named '{twice[0]}': give each once, or rename a folder")
+    return found
+
+
+def stand_all(
+    base: Engine,
+    tuned: Sequence[tuple[Tuned, Engine]],
+    watched: Sequence[Watched],
+    asking: Asking,
+) -> list[Standing]:
+    """Where the base and every tuned model stand, the base first; one model's weights are kept at a time."""
+    check_related(base, [engine for _, engine in tuned], watched)
+    found: list[Standing] = []
+    for name, group, engine in (("base", "", base), *((each.name, each.group, engine) for each, engine in tuned)):
+        found.append(
+            stand(
+                engine, watched, name=name, judge=asking.judge, sampling=asking.sampling, span=asking.span, group=group
+            )
+        )
+        engine.close()
+    return found
 
 
 def check_names(traits: Sequence[Trait]) -> None:
@@ -126,3 +184,38 @@ def _mean(engine: Engine, answers: Sequence[Answer], span: Span) -> Float[np.nda
     of = [np.flatnonzero([each == question for each in questions]) for question in dict.fromkeys(questions)]
     mean: np.ndarray = np.mean([rows[places].mean(axis=0) for places in of], axis=0)
     return mean
+
+
+def _at(base: Checkpoint, name: str) -> list[Tuned]:
+    folder = Path(name)
+    if not folder.is_dir():
+        return [Tuned(name, Checkpoint.at(name))]
+    if (folder / "adapter_config.json").is_file():
+        _check_adapter(folder, base)
+        adapted = Checkpoint(base.model, base.revision, path=base.path, adapter=str(folder))
+        return [Tuned(folder.name, adapted)]
+    if (folder / "config.json").is_file():
+        return [Tuned(folder.name, Checkpoint.at(folder))]
+    inside = [each for each in folder.iterdir() if each.is_dir() and re.fullmatch(r"\D*\d+", each.name)]
+    inside = [each for each in inside if any((each / f"{kind}config.json").is_file() for kind in ("adapter_", ""))]
+    if not inside:
+        raise CheckpointError(
+            f"{folder} holds no model (config.json), no PEFT adapter (adapter_config.json) and no checkpoints of a run "
+            "(checkpoint-100, ...): check the path"
+        )
+    ordered = sorted(inside, key=lambda each: int(re.sub(r"\D", "", each.name)))
+    steps = [tuned for each in ordered for tuned in _at(base, str(each))]
+    return [Tuned(f"{folder.name}/{each.name}", each.checkpoint, folder.name) for each in steps]
+
+
+def _check_adapter(folder: Path, base: Checkpoint) -> None:
+    """Refuses an adapter that says it is of another model than the base."""
+    try:
+        said = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, AttributeError) as problem:
+        raise CheckpointError(f"{folder / 'adapter_config.json'} is not readable ({problem}): save it again") from None
+    # A snapshot in the Hub's cache lies in a folder named by its commit, below one named by its repository.
+    above = [] if base.path is None else [each.name for each in base.path.parents if each.name.startswith("models--")]
+    known = {Path(base.path or base.model).name, *(name.rsplit("--", 1)[-1] for name in above)}
+    if said and Path(str(said)).name not in known:
+        raise CheckpointError(f"{folder} is an adapter of {said}, and the base is {base.label}: give that as the base")

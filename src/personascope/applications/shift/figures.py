@@ -15,8 +15,8 @@ from personascope.figures.style import GREY, SMALL, entitle, legend_below, look,
 def shifts(rows: pd.DataFrame, correlations: pd.DataFrame, null: pd.DataFrame) -> Figure:
     """One panel per trait: change in score against shift, a mark per model, with r, its interval and the random null.
 
-    Takes the frames of :mod:`personascope.applications.shift.frames`. Models of one group have one mark; with more than seven
-    groups all have the same.
+    Takes the frames of :mod:`personascope.applications.shift.frames`. Models of one group have one mark; with more
+    than seven groups all have the same.
     """
     with look():
         names = list(dict.fromkeys(rows["trait"]))

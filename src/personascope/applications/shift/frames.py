@@ -1,12 +1,13 @@
 """Finetuning shift against judged change, over models.
 
-Owns: :func:`shift_rows`, :func:`shift_correlations` and :func:`shift_null`. The one law: a correlation over models
-stands beside what random directions reach over the same models, because fine-tuning moves models along few dimensions.
+A correlation over models stands beside what random directions reach over the same models, because fine-tuning moves
+models along few dimensions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -15,7 +16,7 @@ from jaxtyping import Float
 
 from personascope.analysis.monitoring import beside_random, pearson
 from personascope.analysis.significance import sign_flip
-from personascope.applications.shift.core import Standing, Watched
+from personascope.applications.shift.core import Asking, Standing, Watched
 from personascope.tracing.tracing import paired_effect
 
 RESAMPLES: Final = 2000
@@ -28,6 +29,32 @@ SHIFT: Final = [
 ]  # fmt: skip
 """Columns of a shift frame. ``shift`` is in units of the residual stream, ``before`` to ``high`` are score points;
 ``cosine`` is that of the whole movement with the vector."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shifted:
+    """What was found of models against the one that is named ``base``, and in words how."""
+
+    shifts: pd.DataFrame
+    correlations: pd.DataFrame
+    null: pd.DataFrame
+    base: str
+    about: tuple[str, ...]
+
+
+def shifted(standings: Sequence[Standing], watched: Sequence[Watched], asking: Asking, *, base: str) -> Shifted:
+    """Shift against change, over models; the first of the standings is that of the ``base``."""
+    before, *tuned = standings
+    rows = shift_rows(before, tuned, watched)
+    null = shift_null(before, tuned, watched, directions=asking.directions, seed=asking.seed)
+    read = "the last prompt token" if asking.span == "last_prompt" else f"the {asking.span}"
+    layers = ", ".join(f"{each.trait.name} {each.layer}" for each in watched)
+    about = (
+        f"{len(tuned)} models against {base}; activations at {read}, layers: {layers}.",
+        f"Judge: {asking.judge.name}. Intervals of r resample whole groups of models; the null is {asking.directions} "
+        "random directions over the same models.",
+    )
+    return Shifted(rows, shift_correlations(rows, seed=asking.seed), null, base, about)
 
 
 def shift_rows(base: Standing, tuned: Sequence[Standing], watched: Sequence[Watched]) -> pd.DataFrame:
