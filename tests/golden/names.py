@@ -16,8 +16,8 @@ from personascope.applications.monitor import Watched
 from personascope.applications.prevention import random_like as random_like
 from personascope.applications.sae import decompose, feature_arms
 from personascope.dictionaries import Dictionary as Dictionary
-from personascope.engines.vllm_plan import salt_of as vllm_prefix_salt
-from personascope.engines.vllm_plan import seed_of as vllm_seed
+from personascope.engines.vllm_plan import salt_of as salt_of
+from personascope.engines.vllm_plan import seed_of as seed_of
 from personascope.extract import Extraction as Extraction
 from personascope.identity import key_of as key_of
 from personascope.judges.scripted import ScriptedJudge as ScriptedJudge
@@ -32,13 +32,6 @@ from personascope.training.reading import Vectors as Vectors
 from personascope.training.settings import Finetuning as Finetuning
 from personascope.writers import Conversation as Conversation
 from personascope.writers.scripted import ScriptedWriter as ScriptedWriter
-
-__all__ = [
-    "COMMAND", "Conversation", "Dictionary", "Extraction", "Finetuning", "LAB_WEIGHTS", "Message", "RememberingWriter",
-    "STUDIES", "Sample", "ScriptedJudge", "ScriptedWriter", "Vectors", "key_of", "key_of_prompt_scores", "place_of",
-    "random_correlations", "random_directions_of_screening", "random_features", "random_like", "samples_named",
-    "vllm_prefix_salt", "vllm_seed",
-]  # fmt: skip
 
 COMMAND = ("-m", "personascope.cli")
 """What follows ``python`` on a command line."""

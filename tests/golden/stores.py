@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
 import math
 import os
 import shutil
@@ -21,12 +22,22 @@ HERE = Path(__file__).parent
 DATA, STUDIES = HERE / "data", HERE / "studies"
 SMALL = DATA / "small.tar.xz"
 TOLERANCE = 1e-9
+NOT_FROM_RECORDS = {"capability", "finetune"}
+"""Studies that the starting commit cannot redraw: likelihoods are in no store. They are held by running them again."""
 
 
 def personascope(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     """A command, run by itself; lines are 120 columns wide."""
     command = [sys.executable, *names.COMMAND, *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ, "COLUMNS": "120"})
+
+
+def drawn_again(root: Path) -> tuple[Path, set[str]]:
+    """Draws all that a root's store has data for in its folder ``drawn``; gives it and the studies that could not be."""
+    done = personascope("figures", "out", "--out", "drawn", "--json", cwd=root)
+    failed = json.loads(done.stdout).get("failed", {})
+    assert done.returncode == bool(failed), done.stderr
+    return root / "drawn", set(failed)
 
 
 def pack(root: Path, archive: Path) -> None:

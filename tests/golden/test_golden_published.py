@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -20,5 +21,6 @@ def test_the_published_results_are_told_the_same(way: str, tmp_path: Path) -> No
     assert found["written"] == known["written"]
 
 
+@pytest.mark.skipif(os.environ.get("PERSONASCOPE_GOLDEN") != "all", reason="half a minute: set PERSONASCOPE_GOLDEN=all")
 def test_an_import_has_the_same_keys(tmp_path: Path) -> None:
     assert published.imported(tmp_path) == json.loads(KNOWN.read_text(encoding="utf-8"))["import"]

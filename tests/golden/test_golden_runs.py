@@ -1,4 +1,4 @@
-"""The lab's whole runs give the numbers of the starting commit. They take minutes: ``PERSONASCOPE_GOLDEN=all`` runs them.
+"""The lab's whole runs give the numbers of the starting commit; ``PERSONASCOPE_GOLDEN=all`` runs these, for minutes.
 
 ``demo``, the bundled ``lab-all``, and the studies of ``lab-applications`` at one seed each. Large tables are held by a
 sha256 of their cells to nine digits.

@@ -70,8 +70,8 @@ def _asked_of_the_lab(folder: Path) -> dict[str, Any]:
         "records": recorded(folder),
         "reading": sorted(readings(folder)),
         "edits": [edit.identity for edit in edits],
-        "vllm prefix": names.vllm_prefix_salt(engine.checkpoint, edits, 9),
-        "vllm seeds": [names.vllm_seed(each) for each in requests],
+        "vllm prefix": names.salt_of(engine.checkpoint, edits, 9),
+        "vllm seeds": [names.seed_of(each) for each in requests],
     }
 
 
@@ -158,7 +158,9 @@ def _correlations(seed: int) -> list[list[float]]:
 def _features(seed: int) -> list[int]:
     decoder = np.random.default_rng(6).standard_normal((24, WIDTH)).astype(np.float32)
     along = vector("cruel", 1).vector.at(1)
-    return names.random_features(names.Dictionary(decoder, layer=1, name="golden"), along, tested=3, random=5, seed=seed)
+    return names.random_features(
+        names.Dictionary(decoder, layer=1, name="golden"), along, tested=3, random=5, seed=seed
+    )
 
 
 # Fine-tunings.
