@@ -33,7 +33,7 @@ def personascope(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[s
 
 
 def drawn_again(root: Path) -> tuple[Path, set[str]]:
-    """Draws all that a root's store has data for in its folder ``drawn``; gives it and the studies that could not be."""
+    """Draws a root's store again in its folder ``drawn``; gives the folder, and the studies that cannot be drawn."""
     done = personascope("figures", "out", "--out", "drawn", "--json", cwd=root)
     failed = json.loads(done.stdout).get("failed", {})
     assert done.returncode == bool(failed), done.stderr

@@ -55,9 +55,10 @@ def test_a_store_of_the_starting_commit_opens(root: Path) -> None:
 def test_every_study_is_drawn_again_with_the_same_files_and_values(root: Path, drawn: Path) -> None:
     listed = (stores.DATA / "drawn.txt").read_text(encoding="utf-8").splitlines()
     assert from_records(stores.files_in(drawn)) == set(listed)
-    known = stores.tables_in(root / "tables")
-    assert from_records(known) == from_records(stores.tables_in(drawn))
-    check_tables({name: known[name] for name in from_records(known)}, stores.tables_in(drawn))
+    # What a study projects token by token is in no store: of all tables, those that were drawn from the records.
+    known = {name: text for name, text in stores.tables_in(root / "tables").items() if name in listed}
+    assert len(known) > 40
+    check_tables(known, stores.tables_in(drawn))
 
 
 def test_running_every_study_again_asks_reads_and_trains_nothing(root: Path) -> None:
