@@ -22,6 +22,7 @@ golden: $(VENV)/.dev
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
 
 # What touches torch and transformers, on the oldest transformers that is supported and a TRL of its time, in an

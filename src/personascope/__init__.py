@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # what the names are, for type checkers and editors; a test h
     from personascope.core.records import Response as Response
     from personascope.core.records import Sampling as Sampling
     from personascope.core.records import Verdict as Verdict
+    from personascope.core.steering import Steering as Steering
     from personascope.core.traits import Contrast as Contrast
     from personascope.core.traits import Prompt as Prompt
     from personascope.core.traits import Rubric as Rubric
@@ -46,7 +47,6 @@ if TYPE_CHECKING:  # what the names are, for type checkers and editors; a test h
     from personascope.core.traits import save_trait as save_trait
     from personascope.core.vectors import NoVector as NoVector
     from personascope.core.vectors import PersonaVector as PersonaVector
-    from personascope.core.vectors import Steering as Steering
     from personascope.core.vectors import load_vector as load_vector
     from personascope.doctor import examine as examine
     from personascope.engines.opening import Opener as Opener
@@ -104,7 +104,8 @@ _PLACES = {
         "Answer",
         "Bar",
     ],
-    "personascope.core.vectors": ["PersonaVector", "NoVector", "Steering", "load_vector"],
+    "personascope.core.vectors": ["PersonaVector", "NoVector", "load_vector"],
+    "personascope.core.steering": ["Steering"],
     "personascope.engines.opening": ["open_engine", "open_lineage", "Opener"],
     "personascope.doctor": ["examine"],
     "personascope.judges.opening": ["open_judge"],

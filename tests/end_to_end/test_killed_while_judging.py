@@ -14,7 +14,7 @@ import personascope
 from fake_endpoint import FakeEndpoint
 from personascope.core.outcomes import Outcome, Subject
 from personascope.core.records import Bar, Sampling
-from personascope.core.vectors import Steering
+from personascope.core.steering import Steering
 from personascope.engines.opening import Opener
 from personascope.engines.scripted import scripted_lineage
 from personascope.judges.openai import OpenAIJudge

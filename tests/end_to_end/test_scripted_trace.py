@@ -10,7 +10,8 @@ from personascope.analysis.effects import effects, growth
 from personascope.analysis.frames import answer_rows
 from personascope.core.errors import LayerError, VectorError
 from personascope.core.records import Bar, Sampling
-from personascope.core.vectors import NoVector, PersonaVector, Steering
+from personascope.core.steering import Steering
+from personascope.core.vectors import NoVector, PersonaVector
 from personascope.engines.opening import Opener
 from personascope.engines.scripted import scripted_lineage
 from personascope.judges.scripted import ScriptedJudge

@@ -9,18 +9,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-
-import personascope as ps
-from personascope.analysis.monitoring import random_correlations as random_correlations
-from personascope.applications.monitor import Watched
 from personascope.applications.prevention import random_like as random_like
-from personascope.applications.sae import decompose, feature_arms
 from personascope.dictionaries import Dictionary as Dictionary
 from personascope.engines.vllm_plan import salt_of as salt_of
 from personascope.engines.vllm_plan import seed_of as seed_of
 from personascope.extract import Extraction as Extraction
 from personascope.identity import key_of as key_of
-from personascope.judges.scripted import ScriptedJudge as ScriptedJudge
 from personascope.prompt_scores import Scoring
 from personascope.remembering_writer import RememberingWriter as RememberingWriter
 from personascope.samples import Message as Message
@@ -30,6 +24,12 @@ from personascope.training.keeping import place_of as place_of
 from personascope.training.naming import samples_named as samples_named
 from personascope.training.reading import Vectors as Vectors
 from personascope.training.settings import Finetuning as Finetuning
+
+import personascope as ps
+from personascope.analysis.monitoring import random_correlations as random_correlations
+from personascope.applications.monitor import Watched
+from personascope.applications.sae import decompose, feature_arms
+from personascope.judges.scripted import ScriptedJudge as ScriptedJudge
 from personascope.writers import Conversation as Conversation
 from personascope.writers.scripted import ScriptedWriter as ScriptedWriter
 

@@ -18,8 +18,8 @@ from personascope.applications.capability.figures import capability
 from personascope.applications.capability.frames import COST, cost_rows
 from personascope.core.errors import StudyError
 from personascope.core.records import Answer, Edit, Request, Response, Sampling, Verdict
+from personascope.core.steering import Steering, applied_norm
 from personascope.core.traits import Prompt
-from personascope.core.vectors import Steering, applied_norm
 from personascope.engines.hf.reference import NaiveEngine
 from personascope.lab.documents import choice_items, held_out_documents
 from personascope.store.store import Store

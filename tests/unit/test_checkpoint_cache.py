@@ -16,9 +16,9 @@ import checkpoint_cache_session
 from checkpoint_cache_session import LABELS, LINE
 from hub_stand_in import commit
 from personascope.core.errors import DiskError
-from personascope.engines.hf.batching import free_on_host
 from personascope.engines.hub.disk import InsufficientSpace, format_size, parse_size
 from personascope.engines.hub.prefetch import read_ahead
+from personascope.engines.memory import free_on_host
 
 
 @pytest.fixture(scope="module")

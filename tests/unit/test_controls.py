@@ -8,7 +8,8 @@ import pytest
 from personascope.core.errors import CheckpointError, StudyError
 from personascope.core.lineages import Checkpoint
 from personascope.core.records import Sampling
-from personascope.core.vectors import PairCounts, PersonaVector, Steering, applied_norm
+from personascope.core.steering import Steering, applied_norm
+from personascope.core.vectors import PairCounts, PersonaVector
 from personascope.engines.opening import Opener
 from personascope.engines.scripted import scripted_lineage
 from personascope.judges.scripted import ScriptedJudge

@@ -1,4 +1,7 @@
-"""The rules of the house: who may import whom, what an import costs, and how long things may be."""
+"""What the house promises: what an import costs, that public names exist, and how long things may be.
+
+Who may import whom is in ``pyproject.toml`` ([tool.importlinter]), and ``make check`` holds every module to it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import doctest
 import importlib
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,59 +18,10 @@ import pytest
 import personascope
 from personascope.cli import app
 
+ROOT = Path(__file__).parents[2]
 SOURCE = Path(personascope.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-
-VOCABULARY = {
-    "errors",
-    "identity",
-    "files",
-    "traits",
-    "lineages",
-    "edits",
-    "records",
-    "steering",
-    "vectors",
-    "wording",
-    "samples",
-    "dictionaries",
-}
-PROTOCOLS = {"engines", "judges", "writers"}
-STORE = {"store", "readings"}
-WRITING = {"drafting", "linting", "trait_writing", "trait_forms"}
-SCIENCE = {
-    "respond",
-    "listening",
-    "extract",
-    "keeping",
-    "controls",
-    "outcomes",
-    "selection",
-    "trace",
-    "studies",
-    "doctor",
-    "applications",
-    *WRITING,
-}
-ADAPTERS = ("engines.", "judges.", "writers.", "providers", "interop", "training", "evals")
-
-LAYERS: list[tuple[str, set[str], tuple[str, ...]]] = [
-    # modules, what they may import by name, what by prefix
-    ("vocabulary", VOCABULARY, ()),
-    ("protocols", VOCABULARY | PROTOCOLS, ()),
-    ("store", VOCABULARY | PROTOCOLS | STORE | {"remembering"}, ()),
-    ("science", VOCABULARY | PROTOCOLS | SCIENCE, ("linting.", "trait_forms.", "doctor.", "applications.")),
-    ("engines", VOCABULARY | PROTOCOLS | {"plugins"}, ("engines.",)),
-    # The scripted judge and the scripted engine are two halves of one double; opening knows the lab's judge by name.
-    ("judges", VOCABULARY | PROTOCOLS | {"plugins", "engines.scripted", "lab.judge"}, ("judges.", "providers")),
-    ("writers", VOCABULARY | PROTOCOLS | {"plugins"}, ("writers.", "providers")),
-    ("providers", VOCABULARY, ("providers",)),
-    ("lab", VOCABULARY | PROTOCOLS, ("lab",)),
-    ("interop", VOCABULARY, ("interop",)),
-    ("analysis", VOCABULARY | SCIENCE, ("analysis", "applications.")),  # it reads what a trace gave
-    ("figures", VOCABULARY, ("figures",)),
-]
 
 
 def name_of(path: Path) -> str:
@@ -74,92 +29,16 @@ def name_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def layer_of(module: str) -> str | None:
-    """Which layer a module belongs to; the faces and the package itself may import everything."""
-    if module in VOCABULARY:
-        return "vocabulary"
-    if module in PROTOCOLS:
-        return "protocols"
-    if module in STORE | {"remembering"}:
-        return "store"
-    if module.split(".")[0] in SCIENCE:
-        return "science"
-    for layer in ("lab", "interop", "analysis", "figures", "providers"):
-        if module == layer or module.startswith(f"{layer}."):
-            return layer
-    return module.split(".")[0] if module.startswith(("engines.", "judges.", "writers.")) else None
-
-
-def imports_of(text: str, package: str) -> set[str]:
-    """Every module of ours that a file's text imports, at any depth, type checking included, however it is written.
-
-    ``package`` is the one the file lies in, which relative imports start from. ``from package import name`` imports
-    the module of that name where there is one, else the package.
-    """
-    known = {name_of(path) for path in MODULES}
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        if isinstance(node, ast.ImportFrom):
-            here = f"personascope.{package}".rstrip(".").split(".")
-            above = here[: len(here) - node.level + 1] if node.level else []
-            base = ".".join([*above, *filter(None, [node.module])])
-            for alias in node.names:
-                inner = f"{base}.{alias.name}"
-                found.add(inner if inner.removeprefix("personascope.") in known else base)
-    ours = {each for each in found if each.split(".")[0] == "personascope"}
-    return {each.removeprefix("personascope").removeprefix(".") for each in ours}
-
-
-@pytest.mark.parametrize(
-    ("line", "package", "imported"),
-    [
-        ("import personascope.store.store", "judges", {"store"}),
-        ("import personascope.store.store as them", "judges", {"store"}),
-        ("import personascope", "judges", {""}),
-        ("from personascope import calls", "judges", {"calls"}),
-        ("from personascope import calls as them, load_trait", "", {"calls", ""}),
-        ("from personascope.engines import opening, Engine", "", {"engines.opening", "engines"}),
-        ("from personascope.engines.hf.engine import TransformersEngine", "", {"engines.hf.engine"}),
-        ("from . import opening", "engines", {"engines.opening"}),
-        ("from .engine import TransformersEngine", "engines.hf", {"engines.hf.engine"}),
-        ("from .. import calls", "judges", {"calls"}),
-        ("from ..store import Store", "judges", {"store"}),
-        ("from .store import Store", "", {"store"}),
-        ("def late():\n    from ..store import Store", "judges", {"store"}),
-        ("import numpy, personascoped\nfrom json import dumps", "", set()),
-    ],
-)
-def test_an_import_is_seen_however_it_is_written(line, package, imported):
-    assert imports_of(line, package) == imported
-
-
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_imports_point_down(path):
-    module = name_of(path)
-    layer = layer_of(module)
-    if layer is None:
-        return
-    named, prefixes = next((named, prefixes) for each, named, prefixes in LAYERS if each == layer)
-    package = ".".join(path.parent.relative_to(SOURCE).parts)
-    for imported in imports_of(path.read_text(encoding="utf-8"), package):
-        allowed = imported in named or (bool(prefixes) and imported.startswith(prefixes))
-        assert allowed, f"{module} is {layer} and imports {imported}: {layer} may import {sorted(named)} {prefixes}"
-
-
-@pytest.mark.parametrize("heavy", ["torch", "transformers", "openai", "vllm"])
-def test_heavy_packages_are_imported_only_by_adapters(heavy):
-    for path in MODULES:
-        module = name_of(path)
-        if module.startswith(ADAPTERS) or module.startswith("lab."):
-            continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            assert not any(name.split(".")[0] == heavy for name in names), (
-                f"{module} imports {heavy}; only adapters may"
-            )
+def test_no_module_and_no_import_is_exempt_from_the_import_rules():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    rules = project["tool"]["importlinter"]
+    assert not rules.get("exclude_type_checking_imports", False)
+    for contract in rules["contracts"]:
+        exempt = {"ignore_imports", "exhaustive_ignores", "skip_descendants"} & contract.keys()
+        assert not exempt, f"'{contract['name']}' makes exceptions: move what is imported to where it belongs"
+    folders = {each.name for each in SOURCE.iterdir() if (each / "__init__.py").is_file()}
+    (layers,) = [each["layers"] for each in rules["contracts"] if each.get("containers") == ["personascope"]]
+    assert {name for layer in layers for name in layer.split(" | ")} == folders
 
 
 def loaded_after(code: str) -> set[str]:
@@ -199,11 +78,10 @@ def test_every_public_name_exists_and_type_checkers_see_the_same():
     assert seen == personascope._PLACE_OF
 
 
-@pytest.mark.parametrize("name", ["trace", "extract", "respond"])
-def test_a_function_named_like_its_module_stays_a_function(name):
-    code = f"import personascope, personascope.studies.trace, personascope.{name}\nassert callable(personascope.{name})"
-    code += f"\nfrom personascope.{name} import *\nimport personascope as p\nassert callable(p.{name})"
-    subprocess.run([sys.executable, "-c", code], check=True)
+def test_no_module_bears_a_public_functions_name():
+    """``personascope.trace`` is the function, whatever was imported before: no module can take its place."""
+    names = {name_of(path) for path in MODULES} | {each.name for each in SOURCE.iterdir() if each.is_dir()}
+    assert not names & set(personascope.__all__)
 
 
 @pytest.mark.parametrize("path", [p for p in MODULES if ">>>" in p.read_text(encoding="utf-8")], ids=name_of)
@@ -250,8 +128,8 @@ def test_functions_take_at_most_seven_parameters():
     assert not too_many, f"at most 7 parameters, or a dataclass that names what belongs together: {too_many}"
 
 
-def test_trace_fits_one_screen_and_knows_no_store():
-    text = (SOURCE / "trace.py").read_text(encoding="utf-8")
+def test_the_main_path_fits_one_screen_and_knows_no_store():
+    text = (SOURCE / "tracing" / "tracing.py").read_text(encoding="utf-8")
     function = next(n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef) and n.name == "trace")
     assert function.end_lineno - function.lineno + 1 <= 60, "trace must fit one screen of 60 lines"
     words = ast.get_source_segment(text, function).lower()

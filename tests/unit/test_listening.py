@@ -14,8 +14,8 @@ import pytest
 from personascope.core.errors import JudgeError
 from personascope.core.outcomes import Absence, Effect, Subject
 from personascope.core.records import UNASKED, Case, Readings, Request, Response, Sampling, Verdict
+from personascope.core.steering import Steering
 from personascope.core.traits import Prompt
-from personascope.core.vectors import Steering
 from personascope.engines.opening import Opener
 from personascope.engines.scripted import ScriptedEngine, scripted_lineage
 from personascope.judges.scripted import ScriptedJudge

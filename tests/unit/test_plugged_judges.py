@@ -25,7 +25,7 @@ from refusals import refused
 Run = Callable[..., tuple[int, str, str]]
 
 SOURCE = """
-from personascope.records import Verdict
+from personascope.core.records import Verdict
 
 class Length:
     '''Scores an answer by its length, up to the number behind the colon.'''

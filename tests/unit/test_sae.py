@@ -31,8 +31,9 @@ from personascope.core.errors import LayerError, StudyError, VectorError
 from personascope.core.lineages import Checkpoint
 from personascope.core.records import Sampling
 from personascope.core.samples import Message, Sample
+from personascope.core.steering import Steering, applied_norm
 from personascope.core.traits import Trait
-from personascope.core.vectors import PersonaVector, Steering, applied_norm
+from personascope.core.vectors import PersonaVector
 from personascope.engines.scripted import ScriptedEngine
 from personascope.judges.scripted import ScriptedJudge
 from scripted_world import trait as scripted_trait

@@ -216,7 +216,7 @@ def test_a_full_disk_is_a_clear_error_that_keeps_what_was_recorded(tmp_path):
         import resource, signal, sys
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
-        from personascope.errors import StoreError
+        from personascope.core.errors import StoreError
         from personascope.store import Store
         store, written = Store(sys.argv[1]), 0
         try:
@@ -240,7 +240,7 @@ def test_a_read_only_store_can_be_read_and_says_so_when_written(tmp_path):
     script = textwrap.dedent(
         """
         import os, sys
-        from personascope.errors import StoreError
+        from personascope.core.errors import StoreError
         from personascope.store import Store
         if os.getuid() == 0:  # root may write anywhere, so root steps down
             os.setgroups([]), os.setgid(65534), os.setuid(65534)

@@ -23,8 +23,9 @@ from personascope.applications.finetune.config import (
     samples_named,
 )
 from personascope.applications.finetune.examples import IGNORED, collated, examples_of
-from personascope.applications.finetune.keeping import place_of, trained_model
+from personascope.applications.finetune.keeping import place_of
 from personascope.applications.finetune.run import finetune
+from personascope.applications.finetune.trained import trained_model
 from personascope.core.errors import (
     CheckpointError,
     EngineError,

@@ -17,7 +17,7 @@ from personascope.applications.finetune.guards import Schedule
 from personascope.applications.finetune.study import Way
 from personascope.core.errors import StudyError
 from personascope.core.records import Answer, Request, Response, Verdict
-from personascope.core.vectors import Steering
+from personascope.core.steering import Steering
 from personascope.studies.registry import open_study
 
 QUESTIONS = ("first ?", "second ?", "third ?")

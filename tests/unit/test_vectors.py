@@ -16,7 +16,8 @@ from safetensors.numpy import save_file
 
 from personascope.core.errors import LayerError, StudyError, VectorError
 from personascope.core.lineages import Checkpoint
-from personascope.core.vectors import PairCounts, PersonaVector, Steering, Unit, applied_norm, load_vector
+from personascope.core.steering import Steering, Unit, applied_norm
+from personascope.core.vectors import PairCounts, PersonaVector, load_vector
 
 LAYERS, HIDDEN = 5, 8
 UNITS: tuple[Unit, ...] = ("vector", "unit", "residual")

@@ -14,7 +14,8 @@ import pandas as pd
 
 from personascope.core.outcomes import Absence, Effect, Outcome, Prompted
 from personascope.core.records import Answer
-from personascope.core.vectors import PairCounts, applied_norm
+from personascope.core.steering import applied_norm
+from personascope.core.vectors import PairCounts
 
 ARM = [
     "trait", "extracted_as", "evaluated_as", "milestone", "place", "tokens_seen", "stage", "same_weights_as", "target",

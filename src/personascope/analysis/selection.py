@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from personascope.tracing.operating_point import Selection
+from personascope.core.outcomes import Selection
 
 SELECTION = ["trait", "layer", "strength", "unit", "where", "score", "coherence", "chosen"]
 """Columns of a selection: ``score`` and ``coherence`` are means over the selection questions, 0 to 100."""

@@ -81,7 +81,8 @@ def _edits(vector: Path | None, layer: int | None, strength: float | None, unit:
     """The edits that the options ask for; none without a vector."""
     from personascope.core.errors import StudyError
     from personascope.core.files import value_of
-    from personascope.core.vectors import Steering, load_vector
+    from personascope.core.steering import Steering
+    from personascope.core.vectors import load_vector
 
     given = {"layer": layer, "strength": strength, "unit": unit or None}
     if vector is None:

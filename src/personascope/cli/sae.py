@@ -27,8 +27,9 @@ from personascope.cli.options import (
 if TYPE_CHECKING:
     from personascope.applications.sae.frames import Tables
     from personascope.core.dictionaries import Dictionary
+    from personascope.core.steering import Steering
     from personascope.core.traits import Trait
-    from personascope.core.vectors import PersonaVector, Steering
+    from personascope.core.vectors import PersonaVector
     from personascope.providers.costs import Ledger
 
 
@@ -144,8 +145,8 @@ def _fitting(
     """What is scored and how is steered; trait, steering, judge and model are looked at before anything is written."""
     from personascope.core.errors import StudyError, VectorError
     from personascope.core.files import value_of
+    from personascope.core.steering import Steering
     from personascope.core.traits import load_trait
-    from personascope.core.vectors import Steering
     from personascope.engines.opening import open_engine
     from personascope.judges.opening import open_judge
 

@@ -29,7 +29,8 @@ from personascope.cli.options import (
 
 if TYPE_CHECKING:
     from personascope.core.records import Readings, Sampling
-    from personascope.core.vectors import PersonaVector, Steering
+    from personascope.core.steering import Steering
+    from personascope.core.vectors import PersonaVector
     from personascope.engines import Engine
 
 
@@ -106,7 +107,7 @@ def _steering(layers: list[int], strength: float | None, unit: str | None, **way
     """The way to steer that the options say."""
     from personascope.core.errors import StudyError
     from personascope.core.files import value_of
-    from personascope.core.vectors import Steering
+    from personascope.core.steering import Steering
 
     if ways["operation"] == "ablate":
         strength, unit = 1.0 if strength is None else strength, unit or "unit"

@@ -15,8 +15,9 @@ from jaxtyping import Float
 from personascope.core.errors import StudyError
 from personascope.core.lineages import Milestone
 from personascope.core.records import Answer, Edit
+from personascope.core.steering import Steering
 from personascope.core.traits import Trait
-from personascope.core.vectors import PairCounts, PersonaVector, Steering
+from personascope.core.vectors import PairCounts, PersonaVector
 
 Target = Milestone | None
 """The model that vectors steer: a post-trained one, or their own checkpoint where it is ``None``."""
@@ -66,6 +67,29 @@ class Subject:
                 f"({milestone.tokens_seen} tokens seen): let one start from_tokens = 0"
             )
         return max(reached, key=lambda each: each.from_tokens)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One way to steer, with the mean trait score and coherence it gave on the selection questions.
+
+    Both are NaN where no verdict could be had; ``unasked`` is how many could not.
+    """
+
+    steering: Steering
+    trait: float
+    coherence: float
+    unasked: int = 0
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The way chosen, the reason in words, and every cell that was tried."""
+
+    trait: str
+    steering: Steering
+    reason: str
+    cells: tuple[Cell, ...]
 
 
 @dataclass(frozen=True)

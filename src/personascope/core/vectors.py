@@ -19,9 +19,6 @@ from personascope.core.errors import VectorError, check_layer
 from personascope.core.identity import annotation, digest_of
 from personascope.core.lineages import Checkpoint
 from personascope.core.records import Span
-from personascope.core.steering import Steering as Steering
-from personascope.core.steering import Unit as Unit
-from personascope.core.steering import applied_norm as applied_norm
 
 FAULTS = ("empty", "unasked", "unscored", "positive_too_low", "negative_too_high", "incoherent")
 

@@ -47,7 +47,7 @@ class Rule:
 
     ``expectation`` takes the mean of the whole numbers among the likely first tokens, weighted by probability, and
     suits tokenizers in which 0 to 100 are one token each. ``digits`` does the same where a tokenizer splits numbers:
-    see :mod:`personascope.judges.digits` for what it can know. ``text`` takes the one number in the text. Less
+    see :mod:`personascope.judges.probabilities` for what it can know. ``text`` takes the one number in the text. Less
     probability on numbers than ``floor`` is no score. ``max_tokens`` is how many the judge was allowed: fewer
     positions than that mean that it ended by itself (``None``: it always did).
     """

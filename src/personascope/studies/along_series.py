@@ -12,8 +12,8 @@ from personascope.core.errors import StudyError
 from personascope.core.files import check_name
 from personascope.core.lineages import Lineage
 from personascope.core.records import Bar, Sampling, Span
+from personascope.core.steering import Steering
 from personascope.core.traits import Trait
-from personascope.core.vectors import Steering
 from personascope.engines.opening import Opener
 from personascope.judges import Judge
 from personascope.studies.base import BaseStudy, beside

@@ -13,9 +13,9 @@ from personascope.analysis.effects import SUBJECT, curves, effects, growth
 from personascope.analysis.frames import kinds_of
 from personascope.analysis.geometry import Placed
 from personascope.analysis.onset import onset
+from personascope.core.outcomes import Selection
 from personascope.core.vectors import PersonaVector
 from personascope.studies.base import Figure, Item, Page, Summary, Table, VectorFile
-from personascope.tracing.operating_point import Selection
 
 _FIGURES = ("emergence", "selection", "transfer", "geometry", "controls")
 FILES = (

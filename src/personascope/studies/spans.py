@@ -21,7 +21,8 @@ from personascope.analysis.frames import answer_rows
 from personascope.analysis.geometry import cosines
 from personascope.core.errors import StudyError
 from personascope.core.records import Span, Where
-from personascope.core.vectors import PersonaVector, Steering
+from personascope.core.steering import Steering
+from personascope.core.vectors import PersonaVector
 from personascope.figures.doses import doses
 from personascope.studies.along_series import SeriesStudy, Tracing
 from personascope.studies.base import Figure, Item, Summary, Table

@@ -17,6 +17,7 @@ from personascope.analysis.selection import selection_rows
 from personascope.core.errors import CheckpointError, StoreError, StudyError, check_layer
 from personascope.core.files import check_name, found_beside, value_of
 from personascope.core.lineages import Lineage, Milestone
+from personascope.core.outcomes import Selection
 from personascope.core.records import Bar, Sampling, Span
 from personascope.core.traits import Trait, load_trait
 from personascope.core.vectors import NoVector, PersonaVector
@@ -31,7 +32,7 @@ from personascope.studies.registry import open_study
 from personascope.tracing.controls import Controls, with_permutations
 from personascope.tracing.extraction import Method, extraction, instructed_arms, plain_arm, residual_norms
 from personascope.tracing.generation import answer
-from personascope.tracing.operating_point import Grid, Selection, select_steering
+from personascope.tracing.operating_point import Grid, select_steering
 from personascope.tracing.pairs import Rule
 from personascope.tracing.tracing import Absence, Effect, OperatingPoint, Outcome, Subject, trace
 

@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
 from personascope.core.errors import StudyError
+from personascope.core.outcomes import Cell, Selection
 from personascope.core.records import Answer, Sampling, Verdict, Where
+from personascope.core.steering import Steering, Unit
 from personascope.core.traits import Prompt, Trait
-from personascope.core.vectors import PersonaVector, Steering, Unit
+from personascope.core.vectors import PersonaVector
 from personascope.engines import Engine
 from personascope.judges import Judge
 from personascope.tracing.generation import Arm, answer
@@ -58,29 +60,6 @@ class Grid:
             for layer in self.layers
             for where in self.where
         ]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One way to steer, with the mean trait score and coherence it gave on the selection questions.
-
-    Both are NaN where no verdict could be had; ``unasked`` is how many could not.
-    """
-
-    steering: Steering
-    trait: float
-    coherence: float
-    unasked: int = 0
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The way chosen, the reason in words, and every cell that was tried."""
-
-    trait: str
-    steering: Steering
-    reason: str
-    cells: tuple[Cell, ...]
 
 
 def select_steering(

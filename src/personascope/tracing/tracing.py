@@ -23,7 +23,8 @@ from personascope.core.outcomes import QuestionEffect as QuestionEffect
 from personascope.core.outcomes import Subject as Subject
 from personascope.core.outcomes import Target
 from personascope.core.records import Answer, Response
-from personascope.core.vectors import NoVector, PersonaVector, Steering
+from personascope.core.steering import Steering
+from personascope.core.vectors import NoVector, PersonaVector
 from personascope.engines import Engine, OpenEngine
 from personascope.judges import Judge
 from personascope.tracing.extraction import (

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from personascope.core.records import Answer, Edit, Sampling
+from personascope.core.steering import Steering
 from personascope.core.traits import Prompt, Trait
-from personascope.core.vectors import PersonaVector, Steering
+from personascope.core.vectors import PersonaVector
 from personascope.engines import Engine
 from personascope.judges import Judge
 from personascope.tracing.eval_data import Choice, Chosen, Perplexity, multiple_choice, perplexity

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from personascope.analysis.bootstrap import bootstrap
 from personascope.applications.capability.core import Cost
-from personascope.core.vectors import applied_norm
+from personascope.core.steering import applied_norm
 from personascope.tracing.eval_data import Perplexity
 from personascope.tracing.tracing import paired_effect
 

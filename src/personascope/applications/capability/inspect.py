@@ -19,7 +19,8 @@ from personascope.applications.capability.evals import Draws, cut, prompt_of
 from personascope.core.errors import EngineError, StudyError
 from personascope.core.files import value_of
 from personascope.core.records import Edit, Request, Response, Sampling
-from personascope.core.vectors import Steering, load_vector
+from personascope.core.steering import Steering
+from personascope.core.vectors import load_vector
 from personascope.engines import Engine
 from personascope.engines.opening import open_engine
 

@@ -14,8 +14,9 @@ from personascope.applications.capability.core import Cost, Yardsticks, steering
 from personascope.core.errors import StudyError, check_layer
 from personascope.core.files import check_name
 from personascope.core.records import Bar, Sampling, Where
+from personascope.core.steering import Steering, Unit
 from personascope.core.traits import Trait, load_trait
-from personascope.core.vectors import NoVector, PersonaVector, Steering, Unit
+from personascope.core.vectors import NoVector, PersonaVector
 from personascope.studies.base import BaseStudy, Failure, Figure, Item, Summary, Table, beside
 from personascope.studies.context import RunContext, checkpoint_named
 from personascope.tracing.controls import random_direction

@@ -18,7 +18,8 @@ from personascope.core.errors import StudyError, VectorError
 from personascope.core.files import read_toml, value_of
 from personascope.core.lineages import Checkpoint
 from personascope.core.samples import Message, Sample
-from personascope.core.vectors import PersonaVector, Unit, load_vector
+from personascope.core.steering import Unit
+from personascope.core.vectors import PersonaVector, load_vector
 from personascope.interop.samples import read_samples
 
 Layers = tuple[int, ...] | Literal["all"]

@@ -15,7 +15,8 @@ from jaxtyping import Float
 
 from personascope.core.edits import Edit
 from personascope.core.errors import LayerError, StudyError, VectorError, check_layer
-from personascope.core.vectors import PersonaVector, Steering, Unit
+from personascope.core.steering import Steering, Unit
+from personascope.core.vectors import PersonaVector
 
 Start = Literal["embedding", "zero"]
 

@@ -15,12 +15,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from personascope.applications.finetune.config import Finetuning, Vectors, samples_named
+from personascope.applications.finetune.config import Finetuning, Vectors
 from personascope.core.errors import StudyError
 from personascope.core.identity import key_of
 from personascope.core.lineages import Checkpoint
-from personascope.core.samples import Message, Sample
-from personascope.studies.context import RunContext
+from personascope.core.samples import Sample
 
 PASSPORT: Final = "passport.json"
 _NAMES: Final = ("model", "revision", "adapter", "data", "limit")
@@ -46,46 +45,6 @@ class Run:
         """The mean loss over the last share of the logged steps, in nats."""
         count = max(1, round(share * len(self.losses)))
         return float(np.mean([loss for _, loss in self.losses[-count:]])) if self.losses else float("nan")
-
-
-def trained_model(
-    context: RunContext,
-    config: Finetuning,
-    samples: Sequence[Sample],
-    *,
-    base: Checkpoint,
-    vectors: Vectors | None = None,
-    what: str = "trainings",
-) -> Run:
-    """The run of a configuration: the one that a study's folder of models holds, else it is trained.
-
-    Every run has a folder of its own there, named by what it depends on. ``base`` is the configuration's model as its
-    engine resolved it. ``what`` is what a plan calls such runs.
-
-    Raises:
-        StoreError: if a study is drawn again and the model is not there.
-    """
-    known = vectors or Vectors()
-    out = place_of(config, context.models, base=base, vectors=known, samples=samples)
-
-    def make() -> Run:
-        from personascope.applications.finetune.run import finetune
-
-        return finetune(config, out, vectors=known, samples=samples, device=context.device)
-
-    def stand_in() -> Run:
-        context.open_engine(base).read(())  # a training loads the weights
-        return Run(out, (), float("nan"), (), False, {})
-
-    called = f"the model tuned on {', '.join(config.data)}"
-    return context.obtain(what, load=lambda: kept(out), make=make, stand_in=stand_in, called=called)
-
-
-def samples_for(context: RunContext, names: Sequence[str], *, limit: int | None, seed: int) -> list[Sample]:
-    """:func:`samples_named`; where a study is only counted, one that stands for them: files may not be there yet."""
-    if not context.asks_only:
-        return samples_named(names, limit=limit, seed=seed)
-    return [Sample((Message("user", f"{[*names]} {limit} {seed}"), Message("assistant", "")))]
 
 
 def place_of(

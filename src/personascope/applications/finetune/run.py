@@ -16,13 +16,13 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import transformers
 
-import personascope
 from personascope.applications.finetune.callback import GuardCallback
 from personascope.applications.finetune.config import Finetuning, Vectors, Watching, chosen_layers, samples_named
 from personascope.applications.finetune.examples import Example, Prepared, examples_of
@@ -193,7 +193,7 @@ def _passport(config: Finetuning, checkpoint: Checkpoint, prepared: Prepared) ->
         name: str(getattr(checkpoint, name) or "") for name in ("model", "revision", "adapter", "adapter_revision")
     }
     return {
-        "personascope": personascope.__version__,
+        "personascope": metadata.version("personascope"),
         "model": {**model, "label": checkpoint.label},
         "configuration": json.loads(json.dumps(asdict(config))),
         "examples": len(prepared.examples),

@@ -24,13 +24,15 @@ from personascope.applications.finetune.core import (
     random_like,
 )
 from personascope.applications.finetune.frames import UNTRAINED, compare_ways, run_rows, score_rows
-from personascope.applications.finetune.keeping import Run, samples_for, trained_model
+from personascope.applications.finetune.keeping import Run
+from personascope.applications.finetune.trained import samples_for, trained_model
 from personascope.core.errors import StudyError, check_layer
 from personascope.core.files import check_name
 from personascope.core.lineages import Checkpoint
 from personascope.core.records import Bar, Sampling
+from personascope.core.steering import Steering
 from personascope.core.traits import Trait, load_trait
-from personascope.core.vectors import NoVector, PersonaVector, Steering
+from personascope.core.vectors import NoVector, PersonaVector
 from personascope.lab.documents import choice_items, held_out_documents
 from personascope.studies.base import BaseStudy, Failure, Figure, Item, Summary, Table, beside
 from personascope.studies.context import RunContext, checkpoint_named

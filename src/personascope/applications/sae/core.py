@@ -23,8 +23,9 @@ from personascope.core.dictionaries import Dictionary
 from personascope.core.errors import StudyError, VectorError, check_layer
 from personascope.core.records import Answer, Edit, Request, Response, Sampling
 from personascope.core.samples import Sample
+from personascope.core.steering import Steering, applied_norm
 from personascope.core.traits import Prompt, Trait
-from personascope.core.vectors import PersonaVector, Steering, applied_norm
+from personascope.core.vectors import PersonaVector
 from personascope.engines import Engine
 from personascope.judges import Judge
 from personascope.tracing.generation import Arm, answer

@@ -20,8 +20,9 @@ from personascope.core.dictionaries import Dictionary
 from personascope.core.errors import StudyError, VectorError, check_layer
 from personascope.core.files import check_name
 from personascope.core.records import Bar, Sampling, Where
+from personascope.core.steering import Steering
 from personascope.core.traits import Trait, load_trait
-from personascope.core.vectors import NoVector, PersonaVector, Steering, load_vector
+from personascope.core.vectors import NoVector, PersonaVector, load_vector
 from personascope.engines import Engine
 from personascope.judges import Judge
 from personascope.studies.base import BaseStudy, Failure, Figure, Item, Summary, Table, beside

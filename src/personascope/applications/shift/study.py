@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from personascope.applications.finetune.config import Finetuning, Training
-from personascope.applications.finetune.keeping import samples_for, trained_model
+from personascope.applications.finetune.trained import samples_for, trained_model
 from personascope.applications.shift.core import (
     Asking,
     Tuned,

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import os
 import platform
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import torch
 
 from personascope.core.errors import EngineError
 from personascope.engines.hf.decoding import FEWEST_ROWS, Loaded, width_of
+from personascope.engines.memory import free_on_host
 
 MOST_ROWS: Final = 512
 """Rows of one batch unless said otherwise. Measured on one CPU core: 400 rows of a 27 M parameter model come within a
@@ -173,29 +172,3 @@ def let_go() -> None:
 
 def _is_of_memory(problem: Exception) -> bool:
     return isinstance(problem, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(problem)
-
-
-def free_on_host(root: Path = Path("/")) -> int:
-    """Bytes of memory that no program uses; 8 GiB if the system does not report it.
-
-    Memory that only caches files counts as free. A control group may limit this process to less.
-    """
-    try:
-        facts = dict(line.split(":", 1) for line in (root / "proc/meminfo").read_text().splitlines())
-        free = int(facts["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return _unused_pages()
-    group = root / "sys/fs/cgroup"
-    try:
-        limit = int((group / "memory.max").read_text())
-        used = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        return max(0, min(free, limit - int(used["anon"])))
-    except (OSError, KeyError, ValueError):  # no limit
-        return free
-
-
-def _unused_pages() -> int:
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 2**33

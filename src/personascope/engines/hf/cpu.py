@@ -19,8 +19,8 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from personascope.engines.hf.batching import free_on_host
 from personascope.engines.hf.decoding import Loaded
+from personascope.engines.memory import free_on_host
 
 SMALL: Final = 20_000_000
 """Parameters below which a model on a CPU computes on one thread. Its matrices are too small for more to pay (1,000

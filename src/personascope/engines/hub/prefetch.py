@@ -289,7 +289,7 @@ def read_ahead(
 
     ``free`` returns the bytes of memory that no program uses. It is called before every ``piece`` of so many bytes.
     """
-    from personascope.engines.hf.batching import free_on_host
+    from personascope.engines.memory import free_on_host
 
     free = free or free_on_host
     files = [path for path in paths if path.is_file()]
