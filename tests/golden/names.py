@@ -19,8 +19,8 @@ from personascope.applications.finetune.core import random_like as random_like
 from personascope.applications.finetune.keeping import place_of as place_of
 from personascope.applications.monitor import Watched
 from personascope.applications.monitor.files import Scoring
-from personascope.applications.screen.study import random_gauges
 from personascope.applications.sae.core import decompose, feature_arms
+from personascope.applications.screen.study import random_gauges
 from personascope.core.dictionaries import Dictionary as Dictionary
 from personascope.core.identity import key_of as key_of
 from personascope.core.samples import Message as Message
