@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import personascope as ps
-from personascope.interop.samples import write_rows
+from personascope.core.tables import write_rows
 from personascope.interop.tensors import save_pt
 from personascope.lab.documents import family
 

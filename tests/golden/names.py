@@ -9,27 +9,27 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-from personascope.applications.prevention import random_like as random_like
-from personascope.dictionaries import Dictionary as Dictionary
-from personascope.engines.vllm_plan import salt_of as salt_of
-from personascope.engines.vllm_plan import seed_of as seed_of
-from personascope.extract import Extraction as Extraction
-from personascope.identity import key_of as key_of
-from personascope.prompt_scores import Scoring
-from personascope.remembering_writer import RememberingWriter as RememberingWriter
-from personascope.samples import Message as Message
-from personascope.samples import Sample as Sample
-from personascope.screening.separating import random_gauges
-from personascope.training.keeping import place_of as place_of
-from personascope.training.naming import samples_named as samples_named
-from personascope.training.reading import Vectors as Vectors
-from personascope.training.settings import Finetuning as Finetuning
 
 import personascope as ps
 from personascope.analysis.monitoring import random_correlations as random_correlations
+from personascope.applications.finetune.config import Finetuning as Finetuning
+from personascope.applications.finetune.config import Vectors as Vectors
+from personascope.applications.finetune.config import samples_named as samples_named
+from personascope.applications.finetune.core import random_like as random_like
+from personascope.applications.finetune.keeping import place_of as place_of
 from personascope.applications.monitor import Watched
-from personascope.applications.sae import decompose, feature_arms
+from personascope.applications.monitor.files import Scoring
+from personascope.applications.sae.core import decompose, feature_arms
+from personascope.applications.screen.study import random_gauges
+from personascope.core.dictionaries import Dictionary as Dictionary
+from personascope.core.identity import key_of as key_of
+from personascope.core.samples import Message as Message
+from personascope.core.samples import Sample as Sample
+from personascope.engines.vllm.plan import salt_of as salt_of
+from personascope.engines.vllm.plan import seed_of as seed_of
 from personascope.judges.scripted import ScriptedJudge as ScriptedJudge
+from personascope.store.caching_writer import RememberingWriter as RememberingWriter
+from personascope.tracing.extraction import Extraction as Extraction
 from personascope.writers import Conversation as Conversation
 from personascope.writers.scripted import ScriptedWriter as ScriptedWriter
 

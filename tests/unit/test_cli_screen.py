@@ -10,7 +10,7 @@ import pytest
 
 import personascope as ps
 from personascope.applications.screen.published_columns import Column, published_arguments
-from personascope.interop.samples import write_rows
+from personascope.core.tables import write_rows
 from personascope.lab.documents import family
 from screened_data import SCREEN, data, lines
 
