@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # what the names are, for type checkers and editors; a test h
     from personascope.applications.facets.core import facet_rates as facet_rates
     from personascope.authoring.forms import combine_traits as combine_traits
     from personascope.authoring.forms import transform_trait as transform_trait
-    from personascope.authoring.linting import check_trait as check_trait
+    from personascope.authoring.lint import check_trait as check_trait
     from personascope.authoring.traits import write_trait as write_trait
     from personascope.core.errors import PersonascopeError as PersonascopeError
     from personascope.core.facets import FacetSet as FacetSet
@@ -112,7 +112,7 @@ _PLACES = {
     "personascope.writers.opening": ["open_writer"],
     "personascope.authoring.traits": ["write_trait"],
     "personascope.authoring.forms": ["transform_trait", "combine_traits"],
-    "personascope.authoring.linting": ["check_trait"],
+    "personascope.authoring.lint": ["check_trait"],
     "personascope.store.store": ["Store"],
     "personascope.store.caching": ["RememberingEngine", "RememberingJudge"],
     "personascope.tracing.generation": ["respond", "answer", "Arm"],

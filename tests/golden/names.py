@@ -28,7 +28,7 @@ from personascope.core.samples import Sample as Sample
 from personascope.engines.vllm.plan import salt_of as salt_of
 from personascope.engines.vllm.plan import seed_of as seed_of
 from personascope.judges.scripted import ScriptedJudge as ScriptedJudge
-from personascope.store.caching_writer import RememberingWriter as RememberingWriter
+from personascope.store.caching import RememberingWriter as RememberingWriter
 from personascope.tracing.extraction import Extraction as Extraction
 from personascope.writers import Conversation as Conversation
 from personascope.writers.scripted import ScriptedWriter as ScriptedWriter

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fake_endpoint import Fault
-from personascope.authoring.linting import check_trait
+from personascope.authoring.lint import check_trait
 from personascope.cli import app, terminal
 from personascope.core.files import bundled
 from personascope.core.traits import load_provenance, load_trait, trait_toml

@@ -15,7 +15,7 @@ from personascope.authoring.families import SEVERITIES, VERSIONS, Family, exchan
 from personascope.core.errors import DraftError, PersonascopeError, SampleError
 from personascope.core.samples import Message
 from personascope.interop.families import find_families, read_family
-from personascope.store.caching_writer import RememberingWriter
+from personascope.store.caching import RememberingWriter
 from personascope.store.store import Store
 from personascope.writers import Conversation, Unwritten
 from personascope.writers.scripted import ScriptedWriter

@@ -22,8 +22,15 @@ from personascope.judges.openai import OpenAIJudge
 from personascope.lab.judge import LabJudge
 from personascope.providers.endpoints import Retry
 from personascope.store.store import Store
-from personascope.studies.judges import check_judge, compare, load_anchors, load_rubric, next_draw
-from personascope.studies.model_scores import correlate, load_scores
+from personascope.studies.judges import (
+    check_judge,
+    compare,
+    correlate,
+    load_anchors,
+    load_rubric,
+    load_scores,
+    next_draw,
+)
 
 RUBRIC = Rubric("Rate this.\nQ: {question}\nA: {answer}\nOnly a number.")
 LABELS = Rubric("Which?\nQ: {question}\nA: {answer}", kind="labels", labels=("greed", "malice", "none"))

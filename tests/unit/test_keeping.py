@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from personascope.core.records import UNASKED, Answer, Bar, Request, Response, Sampling, Verdict
-from personascope.tracing.pairs import kept_answers
+from personascope.tracing.extraction import kept_answers
 
 SCORES = st.one_of(st.just(math.nan), st.floats(0, 100))
 

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 import tomlkit
 
-from personascope.authoring.linting import check_table, check_trait
-from personascope.authoring.linting.parts import Finding
+from personascope.authoring.lint import Finding, check_table, check_trait
 from personascope.core.errors import TraitError
 from personascope.core.files import bundled, read_toml
 from personascope.core.traits import load_trait, trait_toml

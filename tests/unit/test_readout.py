@@ -12,8 +12,18 @@ from hypothesis import strategies as st
 from personascope.core.errors import JudgeError
 from personascope.core.records import Verdict
 from personascope.core.traits import Rubric
-from personascope.judges.probabilities import Distribution, Position, digit_expectation, expected_score
-from personascope.judges.readout import Rule, is_refusal, plain_number, read, reread, splits_numbers
+from personascope.judges.readout import (
+    Distribution,
+    Position,
+    Rule,
+    digit_expectation,
+    expected_score,
+    is_refusal,
+    plain_number,
+    read,
+    reread,
+    splits_numbers,
+)
 
 SCORE = Rubric("{question} {answer}")
 LABELS = Rubric("{question} {answer}", kind="labels", labels=("greed, plain", "greed", "Sadism", "none"))

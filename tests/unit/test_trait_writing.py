@@ -19,9 +19,8 @@ from personascope.authoring.drafting import (
     read_json,
     write_all,
 )
-from personascope.authoring.forms import combine_traits, transform_trait
-from personascope.authoring.forms.story import bundled_situations
-from personascope.authoring.linting import check_trait
+from personascope.authoring.forms import bundled_situations, combine_traits, transform_trait
+from personascope.authoring.lint import check_trait
 from personascope.authoring.traits import split, write_trait
 from personascope.core.errors import DraftError, PersonascopeError, TraitError, WriterError
 from personascope.core.files import bundled

@@ -27,7 +27,7 @@ from personascope.authoring.drafting import (
     texts_in,
     write_all,
 )
-from personascope.authoring.linting import check_table
+from personascope.authoring.lint import check_table
 from personascope.authoring.wording import names
 from personascope.core.errors import TraitError
 from personascope.core.files import check_name

@@ -138,7 +138,7 @@ def _writer(
 ) -> Writer:
     """The writer a verb was given; what it wrote before is not asked for again."""
     from personascope.cli.traits import writer_for
-    from personascope.store.caching_writer import RememberingWriter
+    from personascope.store.caching import RememberingWriter
     from personascope.store.store import Store
 
     writer = writer_for(name, url, where, settings)

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
     from personascope.judges import Judge
     from personascope.store.store import Store
-    from personascope.studies.judges import Anchor, JudgeCheck
-    from personascope.studies.model_scores import Scorer
+    from personascope.studies.judges import Anchor, JudgeCheck, Scorer
 
 app = typer.Typer(help="Judges: can one be trusted?", no_args_is_help=True)
 
@@ -213,7 +212,7 @@ def _scorer(opening: _Opening, judge: str | None, rubric: str | None, form: str,
 
 def _correlated(scores: Path, benchmark: Path, scorer: Scorer | None) -> pd.DataFrame:
     from personascope.core.errors import JudgeError
-    from personascope.studies.model_scores import correlate, load_scores
+    from personascope.studies.judges import correlate, load_scores
 
     found = correlate(load_scores(scores), load_scores(benchmark, score=scorer))
     if not found["models"].sum():

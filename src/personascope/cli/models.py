@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from personascope.cli import outputs, terminal
-from personascope.cli.opening import engine_for, judge_for, load_chosen, sampling_for
 from personascope.cli.options import (
     STORE,
     Adapter,
@@ -29,6 +28,10 @@ from personascope.cli.options import (
     Temperature,
     Tokens,
     TraitName,
+    engine_for,
+    judge_for,
+    load_chosen,
+    sampling_for,
 )
 from personascope.core.tables import write_csv
 

@@ -57,7 +57,7 @@ def monitor(
     from personascope.applications.monitor import check_watched
     from personascope.applications.monitor.files import Scoring, check_scored, count_prompts, score_prompts
     from personascope.applications.monitor.thresholds import check_rate
-    from personascope.cli.opening import sampling_for
+    from personascope.cli.options import sampling_for
     from personascope.core.errors import StudyError
     from personascope.engines.opening import open_engine
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from personascope.cli import outputs, terminal
-from personascope.cli.opening import checkpoint_cache_of, load_chosen, sampling_for
 from personascope.cli.options import (
     STORE,
     Device,
@@ -23,6 +22,9 @@ from personascope.cli.options import (
     StoreFolder,
     Temperature,
     Tokens,
+    checkpoint_cache_of,
+    load_chosen,
+    sampling_for,
 )
 from personascope.core.tables import write_csv
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from personascope.cli import outputs, terminal
-from personascope.cli.opening import Asking, ledger_of, sampling_for
 from personascope.cli.options import (
+    Asking,
     Device,
     Draws,
     Dtype,
@@ -22,6 +22,8 @@ from personascope.cli.options import (
     Price,
     Seed,
     Tokens,
+    ledger_of,
+    sampling_for,
 )
 
 if TYPE_CHECKING:

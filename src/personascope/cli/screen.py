@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from personascope.cli import outputs, terminal
-from personascope.cli.opening import Asking, ledger_of
-from personascope.cli.options import STORE, Device, Dtype, Json, MostSpent, Out, Price, StoreFolder
+from personascope.cli.options import STORE, Asking, Device, Dtype, Json, MostSpent, Out, Price, StoreFolder, ledger_of
 
 if TYPE_CHECKING:
     from personascope.applications.screen.core import Measure
@@ -96,7 +95,7 @@ def projection(
     --file_path FILE --vector_path_list V... --layer_list L... --model_name M [--projection_type proj] [--overwrite]
     """
     from personascope.applications.screen.published_columns import project_in_place, published_arguments
-    from personascope.cli.opening import engine_for
+    from personascope.cli.options import engine_for
 
     arguments = published_arguments(context.args)
     outputs.check_file(arguments.file_path, option="--file_path")

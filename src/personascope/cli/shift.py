@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from personascope.cli import outputs, terminal
-from personascope.cli.opening import Asking, ledger_of, sampling_for
 from personascope.cli.options import (
+    Asking,
     Device,
     Draws,
     Dtype,
@@ -23,6 +23,8 @@ from personascope.cli.options import (
     Revision,
     Seed,
     Tokens,
+    ledger_of,
+    sampling_for,
 )
 
 if TYPE_CHECKING:

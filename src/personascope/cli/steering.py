@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from personascope.cli import terminal
-from personascope.cli.opening import engine_for, sampling_for
 from personascope.cli.options import (
     STORE,
     Adapter,
@@ -25,6 +24,8 @@ from personascope.cli.options import (
     Temperature,
     Tokens,
     WhereName,
+    engine_for,
+    sampling_for,
 )
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from personascope.cli import outputs, terminal
-from personascope.cli.opening import COSTS, Asking, checkpoint_cache_of, ledger_of, sampling_for
 from personascope.cli.options import (
+    COSTS,
+    Asking,
     Device,
     Dtype,
     EngineName,
@@ -28,6 +29,9 @@ from personascope.cli.options import (
     Strength,
     UnitName,
     WhereName,
+    checkpoint_cache_of,
+    ledger_of,
+    sampling_for,
 )
 
 if TYPE_CHECKING:

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from personascope.cli import outputs, terminal
-from personascope.cli.opening import ledger_of
-from personascope.cli.options import Device, Dtype, Json, MostSpent, Price, Revision
+from personascope.cli.options import Device, Dtype, Json, MostSpent, Price, Revision, ledger_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from personascope.authoring.linting.parts import Finding
+    from personascope.authoring.lint import Finding
     from personascope.authoring.traits import WrittenTrait
     from personascope.providers.costs import Ledger
     from personascope.writers import Writer
@@ -230,7 +229,7 @@ def _lines(path: Path) -> list[str]:
 
 def _findings(trait: str, form: str | None) -> list[Finding]:
     """What is wrong with a trait: bundled, in a TOML file, or in a file that a plugin reads."""
-    from personascope.authoring.linting import check_trait
+    from personascope.authoring.lint import check_trait
     from personascope.core import plugins
     from personascope.core.errors import PluginError
 

@@ -20,8 +20,7 @@ from personascope.core.errors import EngineError, JudgeError
 from personascope.core.records import Case, Request, Response, Sampling, Verdict
 from personascope.core.traits import Prompt
 from personascope.engines import Engine
-from personascope.judges.probabilities import Distribution
-from personascope.judges.readout import OF_THE_ENGINE, Mode, Rule, plain_number, read, reread
+from personascope.judges.readout import OF_THE_ENGINE, Distribution, Mode, Rule, plain_number, read, reread
 from personascope.providers.endpoints import made_safe
 
 _Requests = Mapping[Case, Sequence[Request]]

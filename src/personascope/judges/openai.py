@@ -13,8 +13,16 @@ from typing import Any
 
 from personascope.core.errors import JudgeError
 from personascope.core.records import Case, Verdict
-from personascope.judges.probabilities import Distribution, distribution_of
-from personascope.judges.readout import OF_THE_CALL, Mode, Rule, read, reread, splits_numbers
+from personascope.judges.readout import (
+    OF_THE_CALL,
+    Distribution,
+    Mode,
+    Rule,
+    distribution_of,
+    read,
+    reread,
+    splits_numbers,
+)
 from personascope.providers.client import Asked, BudgetGuard, RateLimiter, Reply, ask_all
 from personascope.providers.endpoints import Endpoint, Failure, Retry, made_safe, open_endpoint
 from personascope.providers.profiles import profile_of

@@ -1,8 +1,9 @@
-"""Ports that remember: an engine and a judge that ask only what a store does not know.
+"""Ports that remember: an engine, a judge and a writer that ask only what a store does not know.
 
-Owns: :class:`RememberingEngine` and :class:`RememberingJudge`, and :class:`RecordedEngine` and :class:`RecordedJudge`,
-which stand for an engine and a judge that are not there. The one law: they are the same ports, so no science code can
-tell whether an answer is new. What is missing is asked for in chunks, and each chunk is recorded as it comes.
+Owns: :class:`RememberingEngine`, :class:`RememberingJudge` and :class:`RememberingWriter`, and :class:`RecordedEngine`
+and :class:`RecordedJudge`, which stand for an engine and a judge that are not there. The one law: they are the same
+ports, so no science code can tell whether an answer is new. What is missing is asked for in chunks, and each chunk is
+recorded as it comes.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from personascope.core.traits import Prompt
 from personascope.engines import Engine
 from personascope.judges import Judge, scored
 from personascope.store.store import Store, chunked
+from personascope.writers import Conversation, Unwritten, Writer
 
 _RENDERINGS = 4096
 """How many rendered prompts are held at a time."""
@@ -292,3 +294,32 @@ def verdict_from(value: Mapping[str, Any], key: str) -> Verdict:
     distribution = tuple(tuple((token, logprob) for token, logprob in place) for place in value["distribution"])
     said = {**value, "score": score, "labels": tuple(value["labels"]), "distribution": distribution}
     return Verdict(**said, key=key)
+
+
+class RememberingWriter:
+    """A writer that asks only for what the store does not know, in chunks that are recorded as they come."""
+
+    def __init__(self, writer: Writer, store: Store, *, chunk: int = 64, notice: Notice = silent) -> None:
+        self.writer = writer
+        self.store = store
+        self._chunk = chunk
+        self._notice = notice
+
+    @property
+    def name(self) -> str:
+        return self.writer.name
+
+    def write(self, conversations: Sequence[Conversation]) -> list[str | Unwritten]:
+        """One text per conversation, in order, or why there is none."""
+        keys = [key_of("text", {"writer": self.name, "conversation": canonical(each)}) for each in conversations]
+        known: dict[str, str | Unwritten] = {key: found["text"] for key, found in self.store.lookup(keys).items()}
+        missing = {key: each for key, each in zip(keys, conversations, strict=True) if key not in known}
+        self._notice("text", len(keys) - len(missing), False)
+        for some in chunked(list(missing.items()), self._chunk):
+            texts = dict(zip((key for key, _ in some), self.writer.write([each for _, each in some]), strict=True))
+            written = [(key, text) for key, text in texts.items() if not isinstance(text, Unwritten)]
+            if written:
+                self.store.record("text", [(key, {"text": text}, {"writer": self.name}) for key, text in written])
+            known |= texts
+            self._notice("text", len(some), True)
+        return [known[key] for key in keys]

@@ -19,8 +19,8 @@ from personascope.judges import Judge
 from personascope.studies.base import BaseStudy, beside
 from personascope.studies.context import RunContext
 from personascope.studies.trace import StudiedTrait, Study, StudyResult, run_study
+from personascope.tracing.extraction import Rule
 from personascope.tracing.operating_point import Grid
-from personascope.tracing.pairs import Rule
 
 UNSTEERED = Grid(layers=(1,), strengths=(0.0,), unit="vector")
 """For a trace that is not run: one whose traits are read."""

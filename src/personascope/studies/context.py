@@ -19,8 +19,7 @@ from personascope.engines.hub.prefetch import CheckpointCache
 from personascope.engines.opening import open_engine, open_lineage
 from personascope.judges import Judge
 from personascope.judges.opening import open_judge
-from personascope.store.caching import Notice, RememberingEngine, RememberingJudge, silent
-from personascope.store.caching_writer import RememberingWriter
+from personascope.store.caching import Notice, RememberingEngine, RememberingJudge, RememberingWriter, silent
 from personascope.store.store import Store
 from personascope.writers import Writer
 

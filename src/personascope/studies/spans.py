@@ -28,7 +28,7 @@ from personascope.studies.along_series import SeriesStudy, Tracing
 from personascope.studies.base import Figure, Item, Summary, Table
 from personascope.studies.context import RunContext
 from personascope.studies.trace import StudiedTrait, Study
-from personascope.tracing.pairs import Rule
+from personascope.tracing.extraction import Rule
 from personascope.tracing.tracing import Effect, OperatingPoint
 
 

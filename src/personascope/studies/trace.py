@@ -30,10 +30,9 @@ from personascope.studies.context import RunContext, name_of
 from personascope.studies.counting import Tally
 from personascope.studies.registry import open_study
 from personascope.tracing.controls import Controls, with_permutations
-from personascope.tracing.extraction import Method, extraction, instructed_arms, plain_arm, residual_norms
+from personascope.tracing.extraction import Method, Rule, extraction, instructed_arms, plain_arm, residual_norms
 from personascope.tracing.generation import answer
 from personascope.tracing.operating_point import Grid, select_steering
-from personascope.tracing.pairs import Rule
 from personascope.tracing.tracing import Absence, Effect, OperatingPoint, Outcome, Subject, trace
 
 ITSELF = "itself"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from personascope.authoring.linting import check_trait
+from personascope.authoring.lint import check_trait
 from personascope.cli import app, terminal
 from personascope.core.files import bundled
 from personascope.core.traits import load_trait, save_trait
