@@ -157,8 +157,6 @@ def checkpoints(labels: Sequence[str]) -> list[Any]:
 def walk(
     labels: Sequence[str], weight_cache: Any = None, during: Callable[[str], None] = lambda label: None
 ) -> list[object]:
-    labels: Sequence[str], weight_cache: Any = None, during: Callable[[str], None] = lambda label: None
-) -> list[object]:
     """What every checkpoint of a lineage answers, or why it is not there."""
     from personascope.core.errors import CheckpointError
     from personascope.core.records import Request, Sampling
