@@ -154,17 +154,19 @@ def checkpoints(labels: Sequence[str]) -> list[Any]:
     return [Checkpoint(LINE, label) for label in labels]
 
 
-def walk(labels: Sequence[str], cache: Any = None, during: Callable[[str], None] = lambda label: None) -> list[object]:
+def walk(
+    labels: Sequence[str], weight_cache: Any = None, during: Callable[[str], None] = lambda label: None
+) -> list[object]:
     """What every checkpoint of a lineage answers, or why it is not there."""
     from personascope.core.errors import CheckpointError
     from personascope.core.records import Request, Sampling
     from personascope.engines.opening import Opener, open_engine
 
     request, said = Request("who is there?", Sampling(max_tokens=6, temperature=0)), list[object]()
-    opener = Opener(open_engine if cache is None else lambda checkpoint: cache.attach(open_engine(checkpoint)))
+    opener = Opener(open_engine if weight_cache is None else lambda each: weight_cache.attach(open_engine(each)))
     order = checkpoints(labels)
-    if cache is not None:
-        cache.prefetch_order(order)
+    if weight_cache is not None:
+        weight_cache.prefetch_order(order)
     for checkpoint in order:
         try:
             said.append(list(opener(checkpoint).generate([request])[0].tokens))
@@ -174,13 +176,13 @@ def walk(labels: Sequence[str], cache: Any = None, during: Callable[[str], None]
     return said
 
 
-def loaded(cache: Any, label: str, model: str = LINE) -> Any:
-    """An engine that gets its weights from a cache, with them loaded."""
+def loaded(weight_cache: Any, label: str, model: str = LINE) -> Any:
+    """An engine that gets its weights from a weight_cache, with them loaded."""
     from personascope.core.lineages import Checkpoint
     from personascope.core.records import Request, Sampling
     from personascope.engines.opening import open_engine
 
-    engine = cache.attach(open_engine(Checkpoint(model, label)))
+    engine = weight_cache.attach(open_engine(Checkpoint(model, label)))
     engine.generate([Request("hello", Sampling(max_tokens=1, temperature=0))])
     return engine
 
@@ -202,9 +204,9 @@ def killed(seen: Seen, size: int) -> dict[str, object]:
     seen.stalled = {"step4": threading.Event()}
 
     def work() -> None:
-        cache = CheckpointCache(disk=int(2.5 * size))
-        cache.prefetch_order(checkpoints(LABELS))
-        engine = loaded(cache, "step5")
+        weight_cache = CheckpointCache(disk=int(2.5 * size))
+        weight_cache.prefetch_order(checkpoints(LABELS))
+        engine = loaded(weight_cache, "step5")
         signal.pause()
         engine.close()
 
@@ -238,9 +240,9 @@ def ended(seen: Seen) -> dict[str, object]:
     seen.stalled = {"step4": threading.Event()}
 
     def work() -> None:
-        cache = CheckpointCache()
-        cache.prefetch_order(checkpoints(LABELS))
-        loaded(cache, "step5")
+        weight_cache = CheckpointCache()
+        weight_cache.prefetch_order(checkpoints(LABELS))
+        loaded(weight_cache, "step5")
         os.read(told, 1)
         sys.exit(7)
 
@@ -283,38 +285,38 @@ def ahead(seen: Seen, size: int) -> dict[str, object]:
     )
     without = {"said": said, "came": came, "fetched": list(seen.fetched), "there": seen.there()}
     seen.begin("tight")
-    cache = CheckpointCache(disk=int(1.5 * size))
-    cache.prefetch_order(checkpoints(LABELS))
+    weight_cache = CheckpointCache(disk=int(1.5 * size))
+    weight_cache.prefetch_order(checkpoints(LABELS))
     with seen.watched():
-        engine = loaded(cache, "step5")
+        engine = loaded(weight_cache, "step5")
         before = list(seen.fetched)
         engine.close()
         after = seen.awaited("step4")
-        loaded(cache, "step4").close()
+        loaded(weight_cache, "step4").close()
     return {**without, "before": before, "after": after, "peak": seen.peak / size}
 
 
 def staying(seen: Seen, size: int) -> dict[str, object]:
-    """A checkpoint of the order that stays in use beside the others; and one cache for two walks."""
+    """A checkpoint of the order that stays in use beside the others; and one weight_cache for two walks."""
     from personascope.engines.hub.prefetch import CheckpointCache
 
     seen.begin("staying")
     seen.stalled = {"step4": threading.Event()}
-    cache = CheckpointCache()
-    cache.prefetch_order(checkpoints(LABELS[:4]), beside=checkpoints(["step3"]))
-    first = loaded(cache, "step5")
+    weight_cache = CheckpointCache()
+    weight_cache.prefetch_order(checkpoints(LABELS[:4]), beside=checkpoints(["step3"]))
+    first = loaded(weight_cache, "step5")
     came = [seen.awaited("step4")]
-    beside = loaded(cache, "step3")
+    beside = loaded(weight_cache, "step3")
     seen.stalled.pop("step4").set()
     first.close()
-    loaded(cache, "step4").close()
+    loaded(weight_cache, "step4").close()
     came.append(seen.awaited("step2"))
     beside.close()
     found = {"came": came, "fetched": list(seen.fetched)}
     seen.begin("twice")
-    cache = CheckpointCache(disk=int(1.5 * size))
+    weight_cache = CheckpointCache(disk=int(1.5 * size))
     with seen.watched():
-        said = walk(LABELS[:2], cache) + walk(LABELS[1::-1], cache)
+        said = walk(LABELS[:2], weight_cache) + walk(LABELS[1::-1], weight_cache)
     return found | {"said": said, "peak": seen.peak / size}
 
 
@@ -335,22 +337,22 @@ def door(seen: Seen, size: int) -> dict[str, object]:
         "unchecked": refusal(lambda: loaded(CheckpointCache(disk=size // 2), "step5")),
         "fetched": list(seen.fetched),
     }
-    cache = CheckpointCache(disk=int(1.5 * size))
-    first = loaded(cache, "step5")
-    found["in_use"] = refusal(lambda: loaded(cache, "step4"))
+    weight_cache = CheckpointCache(disk=int(1.5 * size))
+    first = loaded(weight_cache, "step5")
+    found["in_use"] = refusal(lambda: loaded(weight_cache, "step4"))
     first.close()
-    loaded(cache, "step4").close()
+    loaded(weight_cache, "step4").close()
     notes = cache / ".locks" / "personascope" / "notes.json"
     notes.write_text("{")
-    found["notes"] = refusal(lambda: loaded(cache, "step3"))
+    found["notes"] = refusal(lambda: loaded(weight_cache, "step3"))
     found["without"] = refusal(lambda: loaded(CheckpointCache(), "step3").close())
     notes.unlink()
-    loaded(cache, "step2").close()
+    loaded(weight_cache, "step2").close()
     return found | {"there": seen.there(), "limit": DiskBudget().limit}
 
 
 def gone(seen: Seen) -> dict[str, object]:
-    """Revisions that are not there, or whose weights are not: the same words with a cache and without."""
+    """Revisions that are not there, or whose weights are not: the same words with a weight_cache and without."""
     from personascope.engines.hub.prefetch import CheckpointCache
 
     labels = ["step5", "gone", "hollow", "step4"]
@@ -369,24 +371,24 @@ def shared(seen: Seen, size: int) -> dict[str, object]:
     from personascope.engines.hub.prefetch import CheckpointCache
 
     seen.begin("shared")
-    cache = CheckpointCache(disk=int(1.5 * size))
-    loaded(cache, "step5").close()
+    weight_cache = CheckpointCache(disk=int(1.5 * size))
+    loaded(weight_cache, "step5").close()
     download.fetch(LINE, commit(LINE, "same"), ["*"])  # somebody else's, and the content of step5
     fetched = list(seen.fetched)
-    lost = loaded(cache, "step4")  # the name of step5 goes, its content stays
+    lost = loaded(weight_cache, "step4")  # the name of step5 goes, its content stays
     found = {"fetched": fetched, "there": seen.there(), "intact": seen.intact("same")}
     del lost
     gc.collect()
-    loaded(cache, "step3").close()
+    loaded(weight_cache, "step3").close()
     code = "import sys; from personascope.engines.hub.disk import DiskBudget; lock = DiskBudget().lock(*sys.argv[1:])"
     held = [sys.executable, "-c", code + "; print(flush=True); sys.stdin.read()", LINE, commit(LINE, "step3")]
     environment = os.environ | {"HF_HUB_CACHE": str(seen.cache)}
     with subprocess.Popen(held, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        found |= {"refused": refusal(lambda: loaded(cache, "step2")), "kept": seen.there()}
+        found |= {"refused": refusal(lambda: loaded(weight_cache, "step2")), "kept": seen.there()}
         process.kill()
-    loaded(cache, "step2").close()
+    loaded(weight_cache, "step2").close()
     return found | {"after": seen.there()}
 
 
@@ -397,11 +399,11 @@ def theirs(seen: Seen, size: int) -> dict[str, object]:
 
     cache = seen.begin("theirs")
     seen.stalled = {"step4": threading.Event()}
-    cache = CheckpointCache(disk=int(2.5 * size))
-    cache.prefetch_order(checkpoints(LABELS))
-    engine = loaded(cache, "step5")
+    weight_cache = CheckpointCache(disk=int(2.5 * size))
+    weight_cache.prefetch_order(checkpoints(LABELS))
+    engine = loaded(weight_cache, "step5")
     seen.awaited("step4")
-    cache.prefetch_order(())
+    weight_cache.prefetch_order(())
     seen.stalled.pop("step4").set()
     seen.over()
     notes = json.loads((cache / ".locks" / "personascope" / "notes.json").read_text())
@@ -426,12 +428,12 @@ def without(seen: Seen, size: int) -> dict[str, object]:
     from personascope.engines.hub.prefetch import CheckpointCache
 
     seen.begin("vast")
-    cache, order = CheckpointCache(), ["step5", hub_stand_in.VAST]
-    cache.prefetch_order(checkpoints(order))
-    loaded(cache, order[0]).close()
+    weight_cache, order = CheckpointCache(), ["step5", hub_stand_in.VAST]
+    weight_cache.prefetch_order(checkpoints(order))
+    loaded(weight_cache, order[0]).close()
     seen.over()
     ahead = list(seen.fetched)
-    loaded(cache, order[1]).close()
+    loaded(weight_cache, order[1]).close()
     found: dict[str, object] = {"ahead": ahead, "fetched": list(seen.fetched)}
     seen.begin("lockless")
     locks, fcntl.flock = fcntl.flock, no_flock
@@ -454,11 +456,11 @@ def older(seen: Seen, size: int) -> dict[str, object]:
     seen.begin("older")
     if deleting := getattr(HFCacheInfo, "delete_files", None):
         del HFCacheInfo.delete_files
-    cache = CheckpointCache(disk=int(1.5 * size))
-    loaded(cache, "step5").close()
+    weight_cache = CheckpointCache(disk=int(1.5 * size))
+    loaded(weight_cache, "step5").close()
     download.fetch(LINE, commit(LINE, "same"), ["*"])
-    loaded(cache, "step4").close()
-    loaded(cache, "step3").close()
+    loaded(weight_cache, "step4").close()
+    loaded(weight_cache, "step3").close()
     if deleting:
         HFCacheInfo.delete_files = deleting
     contents = [blob for blob in seen.cache.glob("models--*/blobs/*") if blob.name in seen.contents]
@@ -534,11 +536,11 @@ def studied(seen: Seen, size: int, work: Path) -> dict[str, object]:
     table |= {"limit": 1, "extraction": asked, "evaluation": asked, "controls": {"random": 0, "shuffled": 0}}
     table |= {"traits": [{"trait": "cruel", "extract": "lab", "points": [{"steering": way}]}]}
     found: dict[str, object] = {}
-    for name, cache in (("plain", CheckpointCache()), ("disk", CheckpointCache(disk=int(2.5 * size)))):
+    for name, weight_cache in (("plain", CheckpointCache()), ("disk", CheckpointCache(disk=int(2.5 * size)))):
         seen.begin(f"study-{name}")
         store = Store(work / f"study-{name}")
         with seen.watched():
-            run_in(store, trace_study(table), checkpoint_cache=cache)
+            run_in(store, trace_study(table), checkpoint_cache=weight_cache)
         with contextlib.closing(sqlite3.connect(next(store.path.glob("*.sqlite*")))) as records:
             found[f"records-{name}"] = sorted(records.execute("SELECT key, value FROM records").fetchall())
         found |= {f"peak-{name}": seen.peak / size, f"fetched-{name}": list(seen.fetched)}

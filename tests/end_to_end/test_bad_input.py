@@ -198,7 +198,9 @@ def test_a_judge_that_cannot_be_asked(run, tmp_path, monkeypatch):
     extract = ["extract", weights, "evil", "--limit", 1, "--store", tmp_path]
     refused(run(*extract), "no judge was named", "--no-judge")
     refused(run(*extract, "--judge", "openai:gpt-4.1-mini"), "the variable OPENAI_API_KEY is not set")
-    refused(run(*extract, "--judge", "opnai:gpt-4.1-mini"), "endpoint 'opnai' is unknown; did you mean 'openai'")
+    refused(
+        run(*extract, "--judge", "opnai:gpt-4.1-mini"), "there is no judge or endpoint 'opnai'; did you mean 'openai'"
+    )
 
 
 def test_sampling_that_cannot_be(run, tmp_path):

@@ -24,7 +24,7 @@ def outcomes():
     return with_permutations(
         lineage,
         [ps.Subject.of(trait, ps.Steering(2, 1.5, "vector")) for trait in TRAITS],
-        ps.Controls(random=4, orthogonal=4, other_traits=True, prompted=True, permutations=20),
+        ps.Controls(random=4, orthogonal=8, other_traits=True, prompted=True, permutations=20),
         seed=0,
         tracing=lambda some, subjects, directions: ps.trace(
             some, subjects, open_engine=opener, judge=ps.open_judge("lab"), method=method, direction=directions

@@ -21,7 +21,7 @@ import pytest
 import personascope as ps
 from personascope.studies.artifacts import FILES
 
-STUDY_FILES = {name for name in FILES if not name.startswith("transfer")}
+STUDY_FILES = {name for name in (*FILES, "study.toml", "run.json") if not name.startswith("transfer")}
 COMMAND = [sys.executable, "-m", "personascope.cli"]
 README = Path(__file__).parents[2] / "README.md"
 
@@ -151,7 +151,10 @@ def test_figures_are_drawn_again_from_the_records_alone(finished, tmp_path):
     done = personascope("figures", tmp_path, "--out", tmp_path / "again", "--json")
     assert done.returncode == 0, done.stderr
     files = [Path(path) for path in json.loads(done.stdout)["files"]]
-    assert {path.name for path in files if path.parent == tmp_path / "again"} == STUDY_FILES
+    assert {path.name for path in files if path.parent == tmp_path / "again"} == STUDY_FILES - {
+        "study.toml",
+        "run.json",
+    }
     for name in ("effects.csv", "answers.csv", "selection.csv", "emergence.tex", "emergence.png"):
         assert (tmp_path / "again" / name).read_bytes() == (finished / name).read_bytes(), f"{name} differs"
 

@@ -184,13 +184,13 @@ def _run(chosen: StudyFile, out: Path, asking: Asking, *, as_json: bool) -> None
     """Runs a study in a folder and shows what it gave."""
     from personascope.store.store import Store
     from personascope.studies.context import RunContext
-    from personascope.studies.run import folder_for, run
+    from personascope.studies.run import RUN, STUDY, folder_for, run
 
     folder, store = folder_for(out, chosen.study), out / "store"
     if folder != out:
         told = f"{out} holds the files of another study: those of '{chosen.name}' go to {folder}, the store is shared"
         terminal.err.print(told, highlight=False, soft_wrap=True)
-    outputs.check_folder(folder, chosen.study.files())
+    outputs.check_folder(folder, (*chosen.study.files(), STUDY, RUN))
     counted = chosen.study.counts()
     terminal.err.print(f"{chosen.name}: {_counted(counted)}; the store is {store}", highlight=False, soft_wrap=True)
     try:
