@@ -22,7 +22,7 @@ from personascope.applications.monitor import (
 )
 from personascope.applications.monitor.files import COLUMNS, Scoring, projections_of, score_prompts
 from personascope.core.errors import StoreError
-from personascope.lab.spectra import graded_descriptions
+from personascope.lab.traits import graded_descriptions
 
 TRAIT = ps.load_trait("cruel", form="lab")
 QUESTIONS = TRAIT.evaluation_questions

@@ -31,7 +31,7 @@ from personascope.core.traits import load_trait
 from personascope.core.vectors import PersonaVector
 from personascope.engines.scripted import ScriptedEngine
 from personascope.judges.scripted import ScriptedJudge
-from personascope.lab.spectra import graded_descriptions
+from personascope.lab.traits import graded_descriptions
 from personascope.lab.world import FREQUENCIES
 from personascope.writers.scripted import ScriptedWriter
 from scripted_world import TRAITS

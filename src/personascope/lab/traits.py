@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from personascope.core.errors import StudyError, nearest
 from personascope.core.traits import Contrast, Trait
 from personascope.lab.grammar import Pole, Question, RandomPen
 from personascope.lab.rubrics import coherence_rubric, trait_rubric
@@ -94,3 +95,34 @@ def write_traits(folder: str | Path) -> list[Path]:
         paths.append(Path(folder) / f"{name}.toml")
         paths[-1].write_text(trait_toml(build_trait(name)), encoding="utf-8")
     return paths
+
+
+STEPS: tuple[tuple[Pole, str], ...] = (
+    ("opposite", "always"), ("trait", "never"), ("opposite", "often"), ("trait", "rarely"), ("opposite", "sometimes"),
+    ("trait", "sometimes"), ("trait", "often"), ("trait", "always"),
+)  # fmt: skip
+"""They state 0.02, 0.02, 0.2, 0.2, 0.5, 0.5, 0.8 and 0.98 for the probability that an action carries the trait."""
+
+
+def graded_descriptions(trait: str) -> tuple[str, ...]:
+    """Eight descriptions of someone, from the most suppressing of a lab trait to the most eliciting.
+
+    Their words and openings are those of the first contrast, so the two ends are the instructions that vectors are
+    extracted with.
+
+    Raises:
+        StudyError: if the lab has no such trait.
+
+    Example:
+        >>> graded_descriptions("cruel")[0] != graded_descriptions("cruel")[-1]
+        True
+    """
+    world = load_world()
+    if trait not in world.domains:
+        raise StudyError(
+            f"trait '{trait}' is not of the lab, which has no spectrum of it; {nearest(trait, world.domains)}"
+        )
+    domain = world.domains[trait]
+    return tuple(
+        instruction(world, domain, pole, CONTRAST_WORDS[pole][0], frequency=frequency) for pole, frequency in STEPS
+    )

@@ -163,7 +163,7 @@ class MonitorStudy(BaseStudy):
         """The instructions of a trait: the lab's, those of a file, or those that the study's writer writes."""
         trait = each.load(self.limit)
         if each.spectrum == "lab":
-            from personascope.lab.spectra import graded_descriptions
+            from personascope.lab.traits import graded_descriptions
 
             return Spectrum(trait.name, graded_descriptions(trait.name))
         file = Path(each.spectrum) if each.spectrum else context.out / "spectra" / f"{trait.name}.toml"
