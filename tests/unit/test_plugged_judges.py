@@ -92,7 +92,7 @@ def test_what_a_package_brings_is_opened_by_name(package: None) -> None:
 def test_an_unknown_or_broken_one_is_refused_with_what_exists(package: None) -> None:
     with pytest.raises(JudgeError, match="did you mean 'length'"):
         open_judge("lenght:7")
-    with pytest.raises(PersonascopeError, match=r"'broken' \(yardstick:Missing\) cannot be imported"):
+    with pytest.raises(PersonascopeError, match="yardstick brings 'broken' and cannot be imported"):
         open_judge("broken")
     with pytest.raises(EngineError, match="did you mean 'idle'"):
         open_engine("lab", engine="idel")

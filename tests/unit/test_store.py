@@ -172,7 +172,7 @@ def test_a_judge_that_is_not_to_be_asked_gives_what_was_recorded_and_an_error_th
 
 WRITER = """
 import sys
-from personascope.store import Store
+from personascope.store.store import Store
 store = Store(sys.argv[1])
 for number in range(int(sys.argv[2]), int(sys.argv[3])):
     store.record("verdict", [(f"{number}-{part}", {"n": number}, {}) for part in range(20)])
@@ -217,7 +217,7 @@ def test_a_full_disk_is_a_clear_error_that_keeps_what_was_recorded(tmp_path):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
         from personascope.core.errors import StoreError
-        from personascope.store import Store
+        from personascope.store.store import Store
         store, written = Store(sys.argv[1]), 0
         try:
             for number in range(1000):
@@ -241,7 +241,7 @@ def test_a_read_only_store_can_be_read_and_says_so_when_written(tmp_path):
         """
         import os, sys
         from personascope.core.errors import StoreError
-        from personascope.store import Store
+        from personascope.store.store import Store
         if os.getuid() == 0:  # root may write anywhere, so root steps down
             os.setgroups([]), os.setgid(65534), os.setuid(65534)
         store = Store(sys.argv[1])
