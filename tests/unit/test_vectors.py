@@ -18,6 +18,7 @@ from personascope.core.errors import LayerError, StudyError, VectorError
 from personascope.core.lineages import Checkpoint
 from personascope.core.steering import Steering, Unit, applied_norm
 from personascope.core.vectors import PairCounts, PersonaVector, load_vector
+from shape_checks import unchecked
 
 LAYERS, HIDDEN = 5, 8
 UNITS: tuple[Unit, ...] = ("vector", "unit", "residual")
@@ -342,7 +343,7 @@ def test_a_vector_that_is_not_finite_is_refused(value: float) -> None:
 
 @pytest.mark.parametrize(("directions", "norms"), [((LAYERS,), LAYERS), ((LAYERS, HIDDEN), LAYERS - 1), ((2, 3, 4), 2)])
 def test_a_vector_of_the_wrong_shape_is_refused(directions: tuple[int, ...], norms: int) -> None:
-    with pytest.raises(VectorError, match=r"needs directions \[layer, hidden\] and one norm per layer"):
+    with unchecked(), pytest.raises(VectorError, match=r"needs directions \[layer, hidden\] and one norm per layer"):
         PersonaVector(np.ones(directions), np.ones(norms), trait="bold", form="x", checkpoint=Checkpoint("m"))
 
 

@@ -138,7 +138,7 @@ class _Curve:
 
     milestones: pd.DataFrame  # one row each: the columns of an arm, and what the milestone is as data
     differences: Float[np.ndarray, "milestone question"]
-    controls: Sequence[Float[np.ndarray, "control question"]]
+    controls: Sequence[Float[np.ndarray, "_ question"]]
     without_data: int
 
     @classmethod
