@@ -367,7 +367,7 @@ strength = 1.0
 @pytest.fixture
 def desk(tmp_path):
     vector = ps.PersonaVector(
-        directions=[[1.0] * 64] * 5, residual_norms=[1.0] * 5, trait="calm", form="lab", checkpoint=ps.Checkpoint("lab")
+        np.ones((5, 64), np.float32), np.ones(5), trait="calm", form="lab", checkpoint=ps.Checkpoint("lab")
     )
     vector.save(tmp_path / "calm.safetensors")
     row = {"messages": [{"role": "user", "content": "what next ?"}, {"role": "assistant", "content": "mira rests ."}]}

@@ -49,7 +49,7 @@ class Decomposition:
     cosines: Float[np.ndarray, "feature"]
     top: tuple[int, ...]
     pursued: tuple[int, ...]
-    weights: Float[np.ndarray, "taken feature"]
+    weights: Float[np.ndarray, "taken taken"]
     rebuilt: Float[np.ndarray, "taken"]
 
     def rebuilding(self, dictionary: Dictionary, count: int) -> Float[np.ndarray, "hidden"]:
@@ -213,7 +213,7 @@ def decompose(
 
 def _pursue(
     dictionary: Dictionary, direction: Float[np.ndarray, "hidden"], most: int
-) -> tuple[tuple[int, ...], Float[np.ndarray, "taken feature"], Float[np.ndarray, "taken"]]:
+) -> tuple[tuple[int, ...], Float[np.ndarray, "taken taken"], Float[np.ndarray, "taken"]]:
     """Orthogonal matching pursuit; it ends early where nothing is left to explain."""
     left, length = direction, float(np.linalg.norm(direction))
     dead = dictionary.lengths == 0
