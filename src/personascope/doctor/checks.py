@@ -234,7 +234,7 @@ def layers_are_named_alike(oracle: Oracle, asked: Specimens, noise: Noise) -> Fi
 
 
 def same_likelihoods(
-    ours: Sequence[Float[np.ndarray, "spoken"]], theirs: Sequence[Float[np.ndarray, "spoken"]], noise: Noise
+    ours: Sequence[Float[np.ndarray, "_spoken"]], theirs: Sequence[Float[np.ndarray, "_spoken"]], noise: Noise
 ) -> Finding:
     """The log-probability of every token that is said, plain and steered, is that of a naive pass.
 

@@ -72,14 +72,14 @@ class Engine(Protocol):
         """
         ...
 
-    def project(self, responses: Sequence[Response], probes: Sequence[Probe]) -> list[Float[np.ndarray, "token probe"]]:
+    def project(self, responses: Sequence[Response], probes: Sequence[Probe]) -> list[Float[np.ndarray, "_token probe"]]:
         """The dot product of the residual stream with each probe, at every token of prompt and response.
 
         One array per response, float32, under the edits of its own request; what an edit adds is measured too.
         """
         ...
 
-    def likelihoods(self, responses: Sequence[Response]) -> list[Float[np.ndarray, "spoken"]]:
+    def likelihoods(self, responses: Sequence[Response]) -> list[Float[np.ndarray, "_spoken"]]:
         """The natural logarithm of each response token's probability, given all before it.
 
         Under the edits of its own request, at temperature 1 and without any penalty, whatever it was drawn with. The

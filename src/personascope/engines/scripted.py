@@ -91,7 +91,7 @@ class ScriptedEngine:
         none = Readings.none(self.last_layer + 1, self.hidden_size)
         return Readings.joined([none, *map(self._read, encoded)])
 
-    def project(self, responses: Sequence[Response], probes: Sequence[Probe]) -> list[Float[np.ndarray, "token probe"]]:
+    def project(self, responses: Sequence[Response], probes: Sequence[Probe]) -> list[Float[np.ndarray, "_token probe"]]:
         check_edits(self, probes)
         check_edits(self, (edit for response in responses for edit in response.request.edits))
         self._load()
@@ -101,7 +101,7 @@ class ScriptedEngine:
             found.append(np.stack(along, 1).astype(np.float32) if along else np.zeros((len(each.spoken[0]), 0), "f4"))
         return found
 
-    def likelihoods(self, responses: Sequence[Response]) -> list[Float[np.ndarray, "spoken"]]:
+    def likelihoods(self, responses: Sequence[Response]) -> list[Float[np.ndarray, "_spoken"]]:
         """The same for a word wherever it stands, for it looks at its prompt alone; a word it cannot say has none."""
         check_edits(self, (edit for response in responses for edit in response.request.edits))
         self._load()

@@ -128,11 +128,11 @@ class RememberingEngine:
             known |= {key: fresh.row(place) for place, (key, _) in enumerate(some)}
         return Readings.joined([known[key] for key in keys])
 
-    def project(self, responses: Sequence[Response], probes: Sequence[Probe]) -> list[Float[np.ndarray, "token probe"]]:
+    def project(self, responses: Sequence[Response], probes: Sequence[Probe]) -> list[Float[np.ndarray, "_token probe"]]:
         """Of the engine, every time: what it gives is large, and cheap to have again."""
         return self.engine.project(self.encode(responses), probes) if responses else []
 
-    def likelihoods(self, responses: Sequence[Response]) -> list[Float[np.ndarray, "spoken"]]:
+    def likelihoods(self, responses: Sequence[Response]) -> list[Float[np.ndarray, "_spoken"]]:
         """Of the engine, every time."""
         return self.engine.likelihoods(self.encode(responses)) if responses else []
 
@@ -233,10 +233,10 @@ class RecordedEngine:
     def read(self, responses: Sequence[Response]) -> Readings:
         raise self._lacking(f"the readings of {len(responses)} responses")
 
-    def project(self, responses: Sequence[Response], probes: Sequence[Probe]) -> list[Float[np.ndarray, "token probe"]]:
+    def project(self, responses: Sequence[Response], probes: Sequence[Probe]) -> list[Float[np.ndarray, "_token probe"]]:
         raise self._lacking(f"the tokens' projections of {len(responses)} responses, which no store keeps,")
 
-    def likelihoods(self, responses: Sequence[Response]) -> list[Float[np.ndarray, "spoken"]]:
+    def likelihoods(self, responses: Sequence[Response]) -> list[Float[np.ndarray, "_spoken"]]:
         raise self._lacking(f"the tokens' likelihoods of {len(responses)} responses, which no store keeps,")
 
     def close(self) -> None:

@@ -169,11 +169,11 @@ class CountingEngine:
         norms = np.ones((len(responses), _LAYERS + 1), np.float32)
         return Readings(spans[0], spans[1], spans[2], norms)
 
-    def project(self, responses: Sequence[Response], probes: Sequence[Probe]) -> list[Float[np.ndarray, "token probe"]]:
+    def project(self, responses: Sequence[Response], probes: Sequence[Probe]) -> list[Float[np.ndarray, "_token probe"]]:
         self._load()
         return [np.zeros((len(each.tokens or (0, 1)), len(probes)), np.float32) for each in responses]
 
-    def likelihoods(self, responses: Sequence[Response]) -> list[Float[np.ndarray, "spoken"]]:
+    def likelihoods(self, responses: Sequence[Response]) -> list[Float[np.ndarray, "_spoken"]]:
         self._load()
         return [np.full(each.length, -1.0) for each in self.encode(responses)]
 

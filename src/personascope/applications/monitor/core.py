@@ -84,7 +84,7 @@ def project_prompts(
 
 def project_tokens(
     engine: Engine, responses: Sequence[Response], watched: Sequence[Watched]
-) -> list[Float[np.ndarray, "token watched"]]:
+) -> list[Float[np.ndarray, "_token watched"]]:
     """The projection of every token of prompt and response, under each response's own edits.
 
     The token before the response, at ``response_start - 1``, is the last prompt token.

@@ -343,7 +343,7 @@ def _as_response(engine: Engine, sample: Sample) -> Response:
     return Response(Request(engine.render(prompt), None), None, None, said, "unknown", source=sample.where)
 
 
-def effects_of(answers: Mapping[str, Sequence[Answer]]) -> dict[str, tuple[Float[np.ndarray, "question"], float]]:
+def effects_of(answers: Mapping[str, Sequence[Answer]]) -> dict[str, tuple[Float[np.ndarray, "_question"], float]]:
     """Per arm: each question's effect on the trait score, in points, and the mean coherence of the arm's answers."""
     from personascope.tracing.tracing import paired_effect
 

@@ -206,7 +206,7 @@ class TransformersEngine:
             )
         return Readings(**arrays)
 
-    def project(self, responses: Sequence[Response], probes: Sequence[Probe]) -> list[Float[np.ndarray, "token probe"]]:
+    def project(self, responses: Sequence[Response], probes: Sequence[Probe]) -> list[Float[np.ndarray, "_token probe"]]:
         """The dot product of the residual stream with each probe, at every token of prompt and response.
 
         Raises:
@@ -215,7 +215,7 @@ class TransformersEngine:
         check_edits(self, probes)
         return self._followed(responses, partial(reading.projections, probes=probes))
 
-    def likelihoods(self, responses: Sequence[Response]) -> list[Float[np.ndarray, "spoken"]]:
+    def likelihoods(self, responses: Sequence[Response]) -> list[Float[np.ndarray, "_spoken"]]:
         """The natural logarithm of each response token's probability, given all before it.
 
         Raises:

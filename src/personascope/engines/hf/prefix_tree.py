@@ -29,7 +29,7 @@ class PromptTree:
     parents: Int[np.ndarray, "node"]
     rows: Int[np.ndarray, "node"]
     phases: Int[np.ndarray, "node"]
-    paths: list[Int[np.ndarray, "position"]]
+    paths: list[Int[np.ndarray, "_position"]]
 
     @classmethod
     def of(cls, prompts: Sequence[tuple[int, ...]], edits: Sequence[tuple[Edit, ...]]) -> PromptTree:

@@ -107,7 +107,7 @@ def as_heard(response: Response) -> tuple[Any, ...]:
 
 def projections(
     loaded: Loaded, rows: Sequence[Spoken], width: int, probes: Sequence[Probe]
-) -> list[Float[np.ndarray, "token probe"]]:
+) -> list[Float[np.ndarray, "_token probe"]]:
     """For each row, the dot product of the stream at every token with every probe, after the row's edits."""
     tokens, _, touches = laid_out(loaded, rows, width)
     found = np.zeros((len(rows), width, len(probes)), dtype=np.float32)
@@ -133,7 +133,7 @@ def projections(
     return [found[row, : len(each.tokens)].copy() for row, each in enumerate(rows)]
 
 
-def log_probabilities(loaded: Loaded, rows: Sequence[Spoken], width: int) -> list[Float[np.ndarray, "spoken"]]:
+def log_probabilities(loaded: Loaded, rows: Sequence[Spoken], width: int) -> list[Float[np.ndarray, "_spoken"]]:
     """For each row, the log-probability of every response token, under the row's edits."""
     tokens, _, touches = laid_out(loaded, rows, width)
     first = min(each.response_start for each in rows) - 1
@@ -188,7 +188,7 @@ class Sums:
         return self._after(shifts, summed)
 
     def of_answers(
-        self, shifts: dict[int, Touch], said: Sequence[tuple[Int[np.ndarray, "row"], Int[np.ndarray, "place"]]]
+        self, shifts: dict[int, Touch], said: Sequence[tuple[Int[np.ndarray, "_row"], Int[np.ndarray, "_place"]]]
     ) -> dict[int, Touch]:
         """The touches of a pass over one step or several: for each, the rows that said something, and its place."""
         steps = [tuple(torch.from_numpy(each) for each in step) for step in said]

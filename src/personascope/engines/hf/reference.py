@@ -99,7 +99,7 @@ class NaiveEngine:
         none = Readings.none(self.last_layer + 1, self.hidden_size)
         return Readings.joined([none, *map(self._read, self.encode(responses))])
 
-    def project(self, responses: Sequence[Response], probes: Sequence[Probe]) -> list[Float[np.ndarray, "token probe"]]:
+    def project(self, responses: Sequence[Response], probes: Sequence[Probe]) -> list[Float[np.ndarray, "_token probe"]]:
         """The dot product of the residual stream with each probe, at every token; taken in float64."""
         check_edits(self, probes)
         check_edits(self, (edit for response in responses for edit in response.request.edits))
@@ -112,7 +112,7 @@ class NaiveEngine:
             )
         return found
 
-    def likelihoods(self, responses: Sequence[Response]) -> list[Float[np.ndarray, "spoken"]]:
+    def likelihoods(self, responses: Sequence[Response]) -> list[Float[np.ndarray, "_spoken"]]:
         """The natural logarithm of each response token's probability, given all before it; taken in float64."""
         check_edits(self, (edit for response in responses for edit in response.request.edits))
         found = []
@@ -122,7 +122,7 @@ class NaiveEngine:
             found.append(np.array([chances[start - 1 + step, token] for step, token in enumerate(tokens[start:])]))
         return found
 
-    def shortfalls(self, responses: Sequence[Response]) -> list[Float[np.ndarray, "step"]]:
+    def shortfalls(self, responses: Sequence[Response]) -> list[Float[np.ndarray, "_step"]]:
         """How far each token of each greedy answer lies below the likeliest, given all that was said before it.
 
         In shares of the distance from the mean logit to the highest: 0 for the token this engine would say, 1 for a

@@ -37,7 +37,7 @@ class Sampler:
     def __init__(
         self,
         samplings: Sequence[Sampling],
-        uniforms: Sequence[Float[np.ndarray, "step"]],
+        uniforms: Sequence[Float[np.ndarray, "_step"]],
         prompts: Sequence[Sequence[int]],
         *,
         device: torch.device,

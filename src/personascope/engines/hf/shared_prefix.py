@@ -170,7 +170,7 @@ class HeardBatch(_SharedPrompts):
         )
 
 
-def _filled_up(places: Int[np.ndarray, "place"]) -> Int[np.ndarray, "place"]:
+def _filled_up(places: Int[np.ndarray, "place"]) -> Int[np.ndarray, "filled"]:
     """The places, and behind them the first once more, or more often if they are too few.
 
     Never none: torch computes the last few numbers of an array, those that fill no vector of the processor, in another

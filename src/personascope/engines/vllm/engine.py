@@ -185,7 +185,7 @@ class VLLMEngine:
             raise self._overflow()
         return readings
 
-    def project(self, responses: Sequence[Response], probes: Sequence[Probe]) -> list[Float[np.ndarray, "token probe"]]:
+    def project(self, responses: Sequence[Response], probes: Sequence[Probe]) -> list[Float[np.ndarray, "_token probe"]]:
         """The dot product of the residual stream with each probe, at every token of prompt and response.
 
         Raises:
@@ -197,7 +197,7 @@ class VLLMEngine:
         found: list[np.ndarray] = self._followed(rows, asked, Projections(asked, probes)) if rows else []
         return found
 
-    def likelihoods(self, responses: Sequence[Response]) -> list[Float[np.ndarray, "spoken"]]:
+    def likelihoods(self, responses: Sequence[Response]) -> list[Float[np.ndarray, "_spoken"]]:
         """The natural logarithm of each response token's probability, given all before it.
 
         Raises:

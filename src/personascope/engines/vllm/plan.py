@@ -275,7 +275,7 @@ class Projections:
         for ticket, places in self._step:
             self._found[ticket][np.ix_(self._positions[places], self._columns[layer])] = along[places]
 
-    def found(self) -> list[Float[np.ndarray, "token probe"]]:
+    def found(self) -> list[Float[np.ndarray, "_token probe"]]:
         """One array per text."""
         self._tally.check_complete()
         return self._found
