@@ -269,8 +269,8 @@ def feature_arms(
     for feature, unit in zip(best, dictionary.unit(best), strict=True):
         arms.append(arm(STEERED, norm * unit, feature))
         arms.append(arm(ABLATED, factor * without(found.direction, unit[None]), feature))
-    others = sorted(map(int, drawn))
-    for feature, unit in zip(others, dictionary.unit(others), strict=True):
+    compared = sorted(map(int, drawn))
+    for feature, unit in zip(compared, dictionary.unit(compared), strict=True):
         arms.append(arm(RANDOM, norm * unit, feature))
     made = found.rebuilding(dictionary, min(tested, len(found.pursued)))
     arms.append(arm(REBUILT, factor * made))
