@@ -72,7 +72,9 @@ class Engine(Protocol):
         """
         ...
 
-    def project(self, responses: Sequence[Response], probes: Sequence[Probe]) -> list[Float[np.ndarray, "_token probe"]]:
+    def project(
+        self, responses: Sequence[Response], probes: Sequence[Probe]
+    ) -> list[Float[np.ndarray, "_token probe"]]:
         """The dot product of the residual stream with each probe, at every token of prompt and response.
 
         One array per response, float32, under the edits of its own request; what an edit adds is measured too.

@@ -91,7 +91,9 @@ class ScriptedEngine:
         none = Readings.none(self.last_layer + 1, self.hidden_size)
         return Readings.joined([none, *map(self._read, encoded)])
 
-    def project(self, responses: Sequence[Response], probes: Sequence[Probe]) -> list[Float[np.ndarray, "_token probe"]]:
+    def project(
+        self, responses: Sequence[Response], probes: Sequence[Probe]
+    ) -> list[Float[np.ndarray, "_token probe"]]:
         check_edits(self, probes)
         check_edits(self, (edit for response in responses for edit in response.request.edits))
         self._load()

@@ -128,7 +128,9 @@ class RememberingEngine:
             known |= {key: fresh.row(place) for place, (key, _) in enumerate(some)}
         return Readings.joined([known[key] for key in keys])
 
-    def project(self, responses: Sequence[Response], probes: Sequence[Probe]) -> list[Float[np.ndarray, "_token probe"]]:
+    def project(
+        self, responses: Sequence[Response], probes: Sequence[Probe]
+    ) -> list[Float[np.ndarray, "_token probe"]]:
         """Of the engine, every time: what it gives is large, and cheap to have again."""
         return self.engine.project(self.encode(responses), probes) if responses else []
 
@@ -233,7 +235,9 @@ class RecordedEngine:
     def read(self, responses: Sequence[Response]) -> Readings:
         raise self._lacking(f"the readings of {len(responses)} responses")
 
-    def project(self, responses: Sequence[Response], probes: Sequence[Probe]) -> list[Float[np.ndarray, "_token probe"]]:
+    def project(
+        self, responses: Sequence[Response], probes: Sequence[Probe]
+    ) -> list[Float[np.ndarray, "_token probe"]]:
         raise self._lacking(f"the tokens' projections of {len(responses)} responses, which no store keeps,")
 
     def likelihoods(self, responses: Sequence[Response]) -> list[Float[np.ndarray, "_spoken"]]:

@@ -169,7 +169,9 @@ class CountingEngine:
         norms = np.ones((len(responses), _LAYERS + 1), np.float32)
         return Readings(spans[0], spans[1], spans[2], norms)
 
-    def project(self, responses: Sequence[Response], probes: Sequence[Probe]) -> list[Float[np.ndarray, "_token probe"]]:
+    def project(
+        self, responses: Sequence[Response], probes: Sequence[Probe]
+    ) -> list[Float[np.ndarray, "_token probe"]]:
         self._load()
         return [np.zeros((len(each.tokens or (0, 1)), len(probes)), np.float32) for each in responses]
 

@@ -206,7 +206,9 @@ class TransformersEngine:
             )
         return Readings(**arrays)
 
-    def project(self, responses: Sequence[Response], probes: Sequence[Probe]) -> list[Float[np.ndarray, "_token probe"]]:
+    def project(
+        self, responses: Sequence[Response], probes: Sequence[Probe]
+    ) -> list[Float[np.ndarray, "_token probe"]]:
         """The dot product of the residual stream with each probe, at every token of prompt and response.
 
         Raises:

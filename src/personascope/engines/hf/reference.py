@@ -99,7 +99,9 @@ class NaiveEngine:
         none = Readings.none(self.last_layer + 1, self.hidden_size)
         return Readings.joined([none, *map(self._read, self.encode(responses))])
 
-    def project(self, responses: Sequence[Response], probes: Sequence[Probe]) -> list[Float[np.ndarray, "_token probe"]]:
+    def project(
+        self, responses: Sequence[Response], probes: Sequence[Probe]
+    ) -> list[Float[np.ndarray, "_token probe"]]:
         """The dot product of the residual stream with each probe, at every token; taken in float64."""
         check_edits(self, probes)
         check_edits(self, (edit for response in responses for edit in response.request.edits))
