@@ -74,7 +74,7 @@ class _SharedPrompts:
         positions: Int[np.ndarray, "token"],
         touches: dict[int, Touch],
         asked: Int[np.ndarray, "place"] | None,
-    ) -> Float[torch.Tensor, "place token"]:
+    ) -> Float[torch.Tensor, "place vocabulary"]:
         """The logits at the places asked for, or everywhere."""
         device, model = self._loaded.device, self._loaded.model
         with self._loaded.stream.touched(touches), attending(_text_config(model), self._attention):
