@@ -88,7 +88,7 @@ class Batch(Protocol):
 
     def go_on(
         self, tokens: Int[torch.Tensor, "row"], step: int, *, said: Bool[np.ndarray, "row"], last: bool
-    ) -> Float[torch.Tensor, "row token"]:
+    ) -> Float[torch.Tensor, "asked token"]:
         """The logits after one more token per row, the one drawn at ``step``, which some rows have ``said``.
 
         After the ``last`` nothing is asked, and the logits mean nothing.

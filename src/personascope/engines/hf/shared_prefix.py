@@ -109,7 +109,7 @@ class SharedBatch(_SharedPrompts):
 
     def go_on(
         self, tokens: Int[torch.Tensor, "row"], step: int, *, said: Bool[np.ndarray, "row"], last: bool
-    ) -> Float[torch.Tensor, "row token"]:
+    ) -> Float[torch.Tensor, "asked token"]:
         """The logits after one more token per row, the one drawn at ``step``."""
         self._attention.speaking(step)
         touches = self._onward
