@@ -7,13 +7,17 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test golden test-457 test-evals test-vllm check bench prove clean
+.PHONY: demo test shapes golden test-457 test-evals test-vllm check bench prove clean
 
 demo: $(VENV)/.demo
 	$(BIN)/personascope demo --out demo
 
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+# The tests once more, every shape annotation checked.
+shapes: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p shape_checks
 
 # All that the golden tests hold, the lab's whole runs too: half an hour. `make test` runs the rest of them.
 golden: $(VENV)/.dev

@@ -1,4 +1,4 @@
-"""Checks every shape annotation of personascope while the tests run: a pytest plugin that pyproject.toml names.
+"""Checks every shape annotation of personascope while the tests run: the pytest plugin of `make shapes`.
 
 jaxtyping's import hook hands each function and dataclass to :func:`check_arrays`, which has beartype check those
 arguments and results that are annotated with an array; their dimensions must agree within one call. Where a test hands
@@ -47,4 +47,6 @@ def unchecked() -> Iterator[None]:
         _paused.pop()
 
 
-install_import_hook(["personascope", "personascope_published"], "shape_checks.check_arrays")
+def pytest_addoption() -> None:
+    """Installs the hook when pytest loads this plugin, before anything imports personascope."""
+    install_import_hook(["personascope", "personascope_published"], "shape_checks.check_arrays")
