@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -124,13 +125,18 @@ class BaseStudy(ABC):
 
     def counts(self) -> dict[str, int]:
         """What it asks for, at most: ``responses``, ``verdicts``, ``tokens``, ``loads`` and what the kind adds."""
-        return self.counted().totals()
+        return self.tally.totals()
 
     def costs(self) -> list[str]:
         """About what each judge's calls will take, at most, in words; none where they cost nothing."""
         from personascope.studies.counting import costs_of
 
-        return costs_of(self.counted())
+        return costs_of(self.tally)
+
+    @cached_property
+    def tally(self) -> Tally:
+        """What it asks for, counted once."""
+        return self.counted()
 
     def counted(self, **inputs: Any) -> Tally:
         """What a run on scripted ports asks for, in which every pair is kept; ``inputs`` are those of its context."""

@@ -31,7 +31,8 @@ from personascope.studies.context import Made, RunContext, name_of
 from personascope.writers import Writer
 
 _LAYERS, _HIDDEN = 128, 8  # deeper than any model a study names; a few dimensions, so that directions differ
-_NONE = [np.zeros((0, _LAYERS + 1, _HIDDEN), np.float32)] * 3
+_DRAWN = np.random.default_rng(0).normal(size=(3, 65521, _HIDDEN)).astype(np.float32)
+_BY_LAYER = np.arange(1, _LAYERS + 2, dtype=np.float32)[:, None]
 _MARK = "\x00against"
 
 
@@ -164,10 +165,11 @@ class CountingEngine:
         return [each if each.tokens is not None else each.as_spoken((0,), (1,)) for each in responses]
 
     def read(self, responses: Sequence[Response]) -> Readings:
+        """Made-up mean activations: others for another request, span and layer."""
         self._load()
-        spans = [np.stack([_row(each, span) for each in responses]) for span in range(3)] if responses else _NONE
-        norms = np.ones((len(responses), _LAYERS + 1), np.float32)
-        return Readings(spans[0], spans[1], spans[2], norms)
+        numbers = [zlib.crc32((each.key or str(each.text)).encode()) % len(_DRAWN[0]) for each in responses]
+        response, prompt, last = (drawn[numbers][:, None] * _BY_LAYER for drawn in _DRAWN)
+        return Readings(response, prompt, last, np.ones((len(responses), _LAYERS + 1), np.float32))
 
     def project(
         self, responses: Sequence[Response], probes: Sequence[Probe]
@@ -215,10 +217,3 @@ class CountingJudge:
         # Every other one against the trait fails, so that keeping pairs and keeping answers give different vectors.
         fails = int(case.answer.rstrip(_MARK).rpartition(" ")[2] or 0) % 2
         return Verdict("scored", 0.0 if against and not fails else 100.0)
-
-
-def _row(response: Response, span: int) -> Float[np.ndarray, "layer hidden"]:
-    """A made-up mean activation of a response: another for another request, span and layer."""
-    drawn = np.random.default_rng([span, zlib.crc32((response.key or str(response.text)).encode())])
-    row: np.ndarray = drawn.normal(size=_HIDDEN).astype(np.float32)
-    return row * np.arange(1, _LAYERS + 2, dtype=np.float32)[:, None]

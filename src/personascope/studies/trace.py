@@ -164,7 +164,7 @@ class Study(BaseStudy):
 
     def counts(self) -> dict[str, int]:
         """Responses with what they are for, verdicts, loads and new tokens, at most."""
-        return plan_study(self, open_lineage(self.lineage)).table()
+        return _planned(self, open_lineage(self.lineage), self.tally).table()
 
     def kept(self, context: RunContext, *, table: dict[str, Any], source: str) -> dict[str, Any]:
         """The study with its lineage and traits in full, so that no file is needed to draw it again."""
