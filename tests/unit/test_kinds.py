@@ -171,3 +171,19 @@ def test_a_plan_of_a_discourse_study_counts_rows_and_columns_once_each_in_its_ow
     assert counted["responses"] == instructed + plain + steered
     assert counted["verdicts"] == 2 * counted["responses"]
     assert counted["tokens"] == 10 * instructed + 1000 * (plain + steered), "a plan is an upper bound, also in tokens"
+
+
+@dataclasses.dataclass(frozen=True)
+class Written(BaseStudy):
+    """A kind that has something written before it asks."""
+
+    kind: str = "written"
+    name: str = "mine"
+
+    def run(self, context):
+        yield from context.open_writer("local:m").write([])
+
+
+def test_a_kind_that_counts_what_a_writer_would_write_is_told_what_to_do() -> None:
+    with pytest.raises(StudyError, match=r"writer 'local:m'.*asks_only"):
+        Written().counts()

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float
 
+from personascope.core.errors import StudyError
 from personascope.core.lineages import Checkpoint
 from personascope.core.records import Case, Probe, Readings, Request, Response, Verdict
 from personascope.core.traits import Prompt, Rubric, Trait
@@ -116,7 +117,10 @@ class CountingContext(RunContext):
         return CountingJudge(name, self.tally)
 
     def open_writer(self, name: str) -> Writer:
-        raise NotImplementedError  # a study that has something written overrides what it counts
+        raise StudyError(
+            f"a study that is only counted asked the writer '{name}' for texts, and there are none: let its kind use "
+            "other texts where context.asks_only, or override counts and costs"
+        )
 
     def obtain(
         self,
